@@ -1,0 +1,183 @@
+//! What goes into a shard and what comes out.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
+
+use crate::{
+    address::Address,
+    delivery::{Delivery, Lease, State},
+    id::{DeliveryId, MessageId, Name, SessionId, TaskId},
+    log::Seq,
+    mailbox::Presence,
+    publish::{Publish, PublishError, Published},
+    receive::{Receive, ReceiveError, Received},
+    session::{OpenSession, Session, SessionError},
+    settle::{Settle, SettleError, Settled},
+    store::RowKey,
+    task::{OpenTask, Task, TaskError},
+};
+
+/// Ties an answer to its command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// A command and the call that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The call.
+    pub call: CallId,
+    /// What it wants.
+    pub command: Command,
+}
+
+/// What a shard can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Begin a conversation.
+    OpenSession(OpenSession),
+    /// Give a conversation another title.
+    RenameSession(SessionId, Option<Arc<str>>),
+    /// End a conversation: what it left unsettled is given up.
+    CloseSession(SessionId),
+    /// Tell how a conversation stands.
+    InspectSession(SessionId),
+    /// Accept a message.
+    Publish(Publish),
+    /// Hand out deliveries.
+    Receive(Receive),
+    /// Settle or extend a delivery.
+    Settle(Settle),
+    /// Take note that a read mailbox was read up to a place.
+    Read(Address, Seq),
+    /// Move a reader's own cursor from one place to another, if it still stands there.
+    Advance(Advance),
+    /// Withdraw a delivery.
+    Cancel(DeliveryId),
+    /// Give a dead or cancelled delivery another life, for at most `ttl` if given.
+    Redrive(DeliveryId, Option<Duration>),
+    /// Tell how the deliveries of a message stand, rows included that memory does not hold.
+    Inspect(MessageId),
+    /// Begin a task.
+    OpenTask(OpenTask),
+    /// Tell what a task waits for.
+    InspectTask(TaskId),
+    /// Call a task off.
+    CancelTask(TaskId),
+    /// The caller of a receive is gone: do not wait for it any longer. Not answered.
+    Unpark(CallId),
+    /// An answer that granted leases never arrived: those its consumer has not used end. Not answered.
+    AnswerLost(LostAnswer),
+    /// Remove rows that nobody will ask for again. Not answered.
+    Forget(Vec<RowKey>),
+}
+
+/// The answer of a receive that could not be handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostAnswer {
+    /// What it granted.
+    pub granted: Vec<(DeliveryId, Lease)>,
+    /// Whether the caller can repeat the attempt: then the leases wait a little for it.
+    pub repeatable: bool,
+}
+
+/// One step of a reader that walks a conversation on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// The conversation.
+    pub session: SessionId,
+    /// Which reader.
+    pub reader: Name,
+    /// Where it stands.
+    pub from: Seq,
+    /// Where it goes.
+    pub to: Seq,
+}
+
+/// A reader's own place in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// The conversation.
+    pub session: SessionId,
+    /// Which reader.
+    pub name: Name,
+    /// The last place it has seen.
+    pub place: Seq,
+}
+
+/// What a shard wants done. It is done only when the step's changes, and all earlier ones, are durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Give a call its answer.
+    Answer(CallId, Answer),
+    /// The command names rows that the shard was not given: fetch and supply them, then ask again.
+    Need(Request, Vec<RowKey>),
+}
+
+/// The answer to a command: of the kind the command asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// To the verbs on a session, `InspectSession` among them.
+    Session(Result<SessionView, SessionError>),
+    /// To `Publish`.
+    Published(Result<Published, PublishError>),
+    /// To `Receive`.
+    Received(Result<Received, ReceiveError>),
+    /// To `Settle`.
+    Settled(Result<Settled, SettleError>),
+    /// To `Read`: how far the mailbox is read now.
+    Read(Result<Seq, SessionError>),
+    /// To `Advance`: where the reader stands now.
+    Advanced(Result<Seq, SessionError>),
+    /// To `Cancel`.
+    Cancelled(Result<Cancelled, DeliveryError>),
+    /// To `Redrive`: the new delivery.
+    Redriven(Result<DeliveryId, DeliveryError>),
+    /// To `Inspect`: the first delivery of the message and those that redrives made of it.
+    Inspected(Vec<Delivery>),
+    /// To the verbs on a task.
+    Task(Result<Task, TaskError>),
+}
+
+/// A conversation and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// The conversation.
+    pub session: Session,
+    /// Deliveries that wait for the agent.
+    pub pending: u32,
+    /// Deliveries in an agent's hands.
+    pub leased: u32,
+    /// Deliveries that the person has not read.
+    pub unread: u32,
+    /// Who takes from the agent's side.
+    pub presence: Presence,
+}
+
+/// What became of a wish to withdraw a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Where the delivery stands.
+    pub state: State,
+    /// It is leased: its holder is asked, and may still settle it.
+    pub requested: bool,
+}
+
+/// Why a verb on a delivery was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// There is no such delivery.
+    #[error("there is no delivery {0}")]
+    Unknown(DeliveryId),
+    /// It is not in a state that allows it.
+    #[error("the delivery is {}", state.as_str())]
+    WrongState {
+        /// Where it stands.
+        state: State,
+    },
+    /// Its conversation has ended.
+    #[error("session {0} is closed")]
+    SessionClosed(SessionId),
+}

@@ -1,0 +1,258 @@
+//! One hand-over of a message to one mailbox: its state, its newest lease, its receipts.
+
+use alloc::sync::Arc;
+
+use crate::{
+    address::Address,
+    consumer::Consumer,
+    id::{DeliveryId, MessageId, Name},
+    log::Seq,
+    message::Priority,
+    time::Timestamp,
+};
+
+/// A message on its way to one mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its identity.
+    pub id: DeliveryId,
+    /// What is delivered.
+    pub message: MessageId,
+    /// Where to.
+    pub mailbox: Address,
+    /// The ordering key of the message.
+    pub key: Name,
+    /// The urgency of the message.
+    pub priority: Priority,
+    /// Its place in its key and in a read mailbox: the event that made it visible. None while it is scheduled.
+    pub place: Option<Seq>,
+    /// Bytes of payload.
+    pub size: u32,
+    /// Whether the message is itself a bounce, which never causes another.
+    pub bounce: bool,
+    /// When the message is given up unless leased.
+    pub expires_at: Option<Timestamp>,
+    /// Where it stands.
+    pub state: State,
+    /// Leases given so far.
+    pub attempt: u32,
+    /// Returns that were charged.
+    pub failures: u32,
+    /// The newest lease, kept after its end: it decides what a late token is worth.
+    pub grant: Option<Grant>,
+    /// What is proven to have happened, and when.
+    pub receipts: Receipts,
+    /// The sender has asked for it back while it was leased.
+    pub cancel_requested: bool,
+    /// The answer.
+    pub reply: Option<MessageId>,
+    /// What its consumer last said it was doing.
+    pub progress: Option<Arc<str>>,
+    /// The last thing a consumer said when it gave it back.
+    pub last_error: Option<Arc<str>>,
+    /// The delivery it was made from by a redrive.
+    pub redrive_of: Option<DeliveryId>,
+    /// The delivery that a redrive made from it.
+    pub redriven_as: Option<DeliveryId>,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Waiting: scheduled, ready, or in back-off.
+    Pending {
+        /// Not handed out before.
+        visible_at: Timestamp,
+    },
+    /// In a consumer's hands.
+    Leased,
+    /// Acknowledged, answered or read.
+    Done,
+    /// Given up.
+    Dead(DeadReason),
+    /// Withdrawn.
+    Cancelled,
+}
+
+impl State {
+    /// Whether it will not change any more.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Done | Self::Dead(_) | Self::Cancelled)
+    }
+
+    /// `pending`, `leased`, `done`, `dead` or `cancelled`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::Leased => "leased",
+            Self::Done => "done",
+            Self::Dead(_) => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a delivery was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// It was returned as often as its mailbox allows.
+    MaxFailures,
+    /// A consumer refused it for good.
+    Rejected,
+    /// Its time had passed.
+    Expired,
+    /// It was handed out and given back uncharged too often.
+    TooManyReleases,
+    /// Its conversation was closed.
+    SessionClosed,
+}
+
+impl DeadReason {
+    /// Every reason, for parsers and tables.
+    pub const ALL: [Self; 5] =
+        [Self::MaxFailures, Self::Rejected, Self::Expired, Self::TooManyReleases, Self::SessionClosed];
+
+    /// The reason's name on the wire and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxFailures => "max_failures",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::TooManyReleases => "too_many_releases",
+            Self::SessionClosed => "session_closed",
+        }
+    }
+}
+
+/// Why a leased delivery went back to its mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReturnReason {
+    /// Its consumer failed; charged.
+    Nack,
+    /// Its consumer gave it back; not charged.
+    Release,
+    /// Its lease ended unused; charged, if it was the first of its key in the batch.
+    Timeout,
+    /// The answer that granted it never reached its consumer; not charged.
+    AnswerLost,
+}
+
+impl ReturnReason {
+    /// Every reason, for parsers and tables.
+    pub const ALL: [Self; 4] = [Self::Nack, Self::Release, Self::Timeout, Self::AnswerLost];
+
+    /// The reason's name on the wire and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nack => "nack",
+            Self::Release => "release",
+            Self::Timeout => "timeout",
+            Self::AnswerLost => "answer_lost",
+        }
+    }
+}
+
+/// The fencing number of one hand-over: a newer lease makes an older one worthless.
+///
+/// # Shape
+/// Ordered by epoch, which rises at every load of the shard, then by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lease {
+    /// The life of the shard in which it was given.
+    pub epoch: u64,
+    /// Its ordinal in that life.
+    pub number: u64,
+}
+
+/// The newest lease of a delivery and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Its fencing number.
+    pub lease: Lease,
+    /// Who got it.
+    pub consumer: Consumer,
+    /// The first lease of the batch it was granted with; a batch ends as one.
+    pub batch: Lease,
+    /// The attempt it answered, so that repeating the attempt finds it.
+    pub attempt_id: Name,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ends, or ended.
+    pub until: Timestamp,
+    /// What ended it, if something has.
+    pub end: Option<GrantEnd>,
+}
+
+/// How a lease ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantEnd {
+    /// Nobody used it in time, or its answer was lost, or its delivery ended otherwise: it is not spent.
+    Lapsed,
+    /// Its holder ended it.
+    Spent {
+        /// How.
+        outcome: OutcomeKind,
+        /// The answer it gave.
+        reply: Option<MessageId>,
+        /// A digest of that answer's content, to know a repetition from a second answer.
+        fingerprint: Option<[u8; 32]>,
+    },
+}
+
+/// The word for what a holder did with a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// It is done.
+    Ack,
+    /// It is done, and here is the answer.
+    Answer,
+    /// It failed; try again later.
+    Nack,
+    /// It is given back, uncharged.
+    Release,
+    /// It is refused for good.
+    Reject,
+    /// It is still being worked on.
+    Extend,
+}
+
+impl OutcomeKind {
+    /// Every outcome, for parsers and tables.
+    pub const ALL: [Self; 6] =
+        [Self::Ack, Self::Answer, Self::Nack, Self::Release, Self::Reject, Self::Extend];
+
+    /// The outcome's name on the wire and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Answer => "answer",
+            Self::Nack => "nack",
+            Self::Release => "release",
+            Self::Reject => "reject",
+            Self::Extend => "extend",
+        }
+    }
+}
+
+/// What is proven to have happened to a delivery, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Receipts {
+    /// The message became durable.
+    pub accepted: Timestamp,
+    /// It was last granted to a call.
+    pub presented: Option<Timestamp>,
+    /// The newest lease's token was first used.
+    pub seen: Option<Timestamp>,
+    /// Its consumer last said that it was working.
+    pub progressed: Option<Timestamp>,
+    /// It was answered.
+    pub answered: Option<Timestamp>,
+    /// It was acknowledged.
+    pub settled: Option<Timestamp>,
+    /// Its reader has passed it.
+    pub read: Option<Timestamp>,
+    /// It was given up.
+    pub dead: Option<Timestamp>,
+}

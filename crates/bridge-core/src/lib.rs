@@ -1,0 +1,61 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+
+extern crate alloc;
+
+mod address;
+mod clock;
+mod command;
+mod consumer;
+mod delivery;
+mod event;
+mod id;
+mod log;
+mod mailbox;
+mod message;
+mod metrics;
+mod policy;
+mod publish;
+mod queue;
+mod receive;
+mod session;
+mod settle;
+mod shard;
+mod store;
+mod task;
+mod time;
+
+pub use address::{Address, ParseAddressError, Side};
+pub use clock::Clock;
+pub use command::{
+    Advance, Answer, CallId, Cancelled, Command, DeliveryError, Effect, LostAnswer, Reader, Request,
+    SessionView,
+};
+pub use consumer::Consumer;
+pub use delivery::{
+    DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, Receipts, ReturnReason, State,
+};
+pub use event::{Event, EventKind};
+pub use id::{DeliveryId, InvalidName, MessageId, Name, NodeId, ParseIdError, SessionId, ShardId, TaskId};
+pub use log::{Cursor, Gap, LogId, LogPage, ParseCursorError, Scope, Seq};
+pub use mailbox::{Class, Mailbox, Presence, PresenceState};
+pub use message::{Headers, Message, Priority};
+pub use metrics::{Measure, Metrics};
+pub use policy::{LateAck, Policy};
+pub use publish::{
+    Idempotency, IdempotencyRecord, IdempotencyScope, Publish, PublishError, Published, Routed,
+};
+pub use queue::{Queue, QueueDelivery};
+pub use receive::{Action, Directive, DirectiveReason, Granted, Receive, ReceiveError, Received};
+pub use session::{OpenSession, Session, SessionError};
+pub use settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled};
+pub use shard::{Shard, Step};
+pub use store::{
+    Change, Handshake, HandshakeStore, Identity, Index, Ownership, Row, RowKey, Store, StoreError,
+    StoreErrorKind,
+};
+pub use task::{OpenTask, Task, TaskError};
+pub use time::Timestamp;
+
+#[doc(no_inline)]
+pub use bytes;

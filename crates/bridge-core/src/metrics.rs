@@ -1,0 +1,30 @@
+//! What a running bridge measures. Adapters map it to Prometheus or OpenTelemetry.
+
+use core::{fmt, time::Duration};
+
+/// Takes measures. All methods may do nothing.
+pub trait Metrics: fmt::Debug + Send + Sync + 'static {
+    /// Takes one measure.
+    fn record(&self, measure: &Measure) {
+        let _ = measure;
+    }
+}
+
+impl Metrics for () {}
+
+/// One measure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Measure {
+    /// A batch became durable.
+    Commit {
+        /// Commands it answered.
+        commands: usize,
+        /// Lines it wrote.
+        changes: usize,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A batch failed and the shard was loaded again.
+    Reload,
+}

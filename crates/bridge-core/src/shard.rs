@@ -1,0 +1,340 @@
+//! The state machine: `(state, command, now) -> changes + effects`.
+//!
+//! A shard owns some mailboxes and decides everything about them, in memory and without waiting. It never touches a
+//! clock, a socket or a store: time, ids and rows come in, a [`Step`] comes out.
+//!
+//! *Invariant:* an effect of a step rests only on changes of that step and of earlier ones; whoever drives the shard
+//! performs it after they are durable. *Invariant:* what memory holds is what a load of the committed rows would give,
+//! but for who waits, who was seen lately and how often somebody polled in vain.
+
+mod batch;
+mod cancel;
+mod cold;
+mod expiry;
+mod inbox;
+mod index;
+mod presence;
+mod publish;
+mod read;
+mod receive;
+mod rng;
+mod session;
+mod settle;
+mod step;
+mod task;
+mod timer;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+pub use self::step::Step;
+use self::{batch::Batch, cold::Cold, inbox::Inbox, rng::Rng, timer::Timers};
+use crate::{
+    address::Address,
+    command::{Answer, CallId, Command, Effect, Request},
+    consumer::Consumer,
+    delivery::{Delivery, Lease},
+    event::{Event, EventKind},
+    id::{DeliveryId, MessageId, Name, SessionId, TaskId},
+    log::Seq,
+    policy::Policy,
+    session::Session,
+    store::{Row, RowKey},
+    task::Task,
+    time::Timestamp,
+};
+
+/// One shard's state in memory.
+///
+/// # Example
+/// ```
+/// use bridge_core::*;
+/// use core::time::Duration;
+///
+/// let now = Timestamp::from_millis(1_000);
+/// let mut shard = Shard::new(Policy::default(), 1, 7);
+/// let mut step = Step::new();
+/// let owner = Name::from_static("anna");
+/// let open = OpenSession { id: SessionId(1), title: None, owner };
+/// shard.handle(Request { call: CallId(1), command: Command::OpenSession(open) }, now, &mut step);
+///
+/// // The shard was not given the session's row, if there is one: it asks for it.
+/// assert!(matches!(&step.effects[..], [Effect::Need(_, keys)] if keys == &[RowKey::Session(SessionId(1))]));
+/// ```
+#[derive(Debug)]
+pub struct Shard {
+    policy: Policy,
+    /// The life of this shard: every lease given in it bears this number.
+    epoch: u64,
+    /// The last lease given.
+    last_lease: u64,
+    /// The last place taken in the log.
+    head: Seq,
+    rng: Rng,
+    /// Sessions that are open.
+    sessions: BTreeMap<SessionId, Session>,
+    inboxes: BTreeMap<Address, Inbox>,
+    /// Deliveries that are not terminal.
+    deliveries: BTreeMap<DeliveryId, Delivery>,
+    /// What is leased, by batch.
+    batches: BTreeMap<Lease, Batch>,
+    /// Which batch an attempt got.
+    attempts: BTreeMap<(Consumer, Address, Name), Lease>,
+    /// What each consumer holds.
+    held: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
+    /// Where each parked receive waits.
+    parked: BTreeMap<CallId, Address>,
+    tasks: BTreeMap<TaskId, Task>,
+    /// Rows that are not live: fetched, or written lately.
+    cold: Cold,
+    timers: Timers,
+    /// Mailboxes in which a waiting receive may now get something.
+    dirty: BTreeSet<Address>,
+}
+
+impl Shard {
+    /// A shard that owns nothing yet. `seed` decides the jitter of its back-offs.
+    pub fn new(policy: Policy, epoch: u64, seed: u64) -> Self {
+        Self {
+            policy,
+            epoch,
+            last_lease: 0,
+            head: Seq::ZERO,
+            rng: Rng::new(seed),
+            sessions: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            held: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            cold: Cold::default(),
+            timers: Timers::default(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// Takes over what a store holds: all live rows, and the end of the log. Leases that were live get some time, so
+    /// that whoever worked while the bridge was away can still settle.
+    #[must_use]
+    pub fn load(mut self, rows: impl IntoIterator<Item = Row>, head: Seq, now: Timestamp) -> Self {
+        self.head = head;
+        let mut deliveries = Vec::new();
+        for row in rows {
+            match row {
+                Row::Session(session) => self.adopt_session(session),
+                Row::Mailbox(mailbox) => self.adopt_mailbox(mailbox, now),
+                Row::Task(task) => self.adopt_task(task),
+                Row::Delivery(delivery) => deliveries.push(*delivery),
+                Row::Identity(_) | Row::Message(_) | Row::Idempotency(_) | Row::Reader(_) => {}
+            }
+        }
+        let reload = now + self.policy.reload_lease;
+        for mut delivery in deliveries {
+            if let Some(grant) = delivery.grant.as_mut().filter(|grant| grant.end.is_none()) {
+                grant.until = grant.until.max(reload);
+            }
+            self.index(delivery, now);
+        }
+        self.resume_work(now);
+        self
+    }
+
+    /// When [`handle_timeout`](Shard::handle_timeout) wants to be called next, at the latest.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        self.timers.first()
+    }
+
+    /// Lets time pass: leases end, messages expire, pauses are over. Comes before the commands of the same step.
+    pub fn handle_timeout(&mut self, now: Timestamp, step: &mut Step) {
+        self.cold.trim(self.policy.max_cold);
+        let full = step.changes.len() + self.policy.max_rows;
+        while step.changes.len() < full {
+            let Some(timer) = self.timers.pop_due(now) else { break };
+            self.fire(timer, now, step);
+            self.serve_dirty(now, step);
+        }
+    }
+
+    /// Handles one command. Its answer is among the step's effects, unless it waits or wants none.
+    pub fn handle(&mut self, request: Request, now: Timestamp, step: &mut Step) {
+        let missing = self.missing(&request.command);
+        if !missing.is_empty() {
+            step.effects.push(Effect::Need(request, missing));
+            return;
+        }
+        if let Some(answer) = self.decide(request.call, request.command, now, step) {
+            step.effects.push(Effect::Answer(request.call, answer));
+        }
+        self.serve_dirty(now, step);
+    }
+
+    fn decide(&mut self, call: CallId, command: Command, now: Timestamp, step: &mut Step) -> Option<Answer> {
+        Some(match command {
+            Command::OpenSession(open) => Answer::Session(self.open_session(open, now, step)),
+            Command::RenameSession(session, title) => {
+                Answer::Session(self.rename_session(session, title, now, step))
+            }
+            Command::CloseSession(session) => Answer::Session(self.close_session(session, now, step)),
+            Command::InspectSession(session) => Answer::Session(self.inspect_session(session)),
+            Command::Publish(publish) => Answer::Published(self.publish(publish, now, step)),
+            Command::Receive(receive) => {
+                return self.receive(call, receive, now, step).map(Answer::Received);
+            }
+            Command::Settle(settle) => Answer::Settled(self.settle(settle, now, step)),
+            Command::Read(mailbox, up_to) => Answer::Read(self.read(&mailbox, up_to, now, step)),
+            Command::Advance(advance) => Answer::Advanced(self.advance(advance, step)),
+            Command::Cancel(delivery) => Answer::Cancelled(self.cancel(delivery, now, step)),
+            Command::Redrive(delivery, ttl) => Answer::Redriven(self.redrive(delivery, ttl, now, step)),
+            Command::Inspect(message) => Answer::Inspected(self.inspect(message)),
+            Command::OpenTask(open) => Answer::Task(self.open_task(open, now, step)),
+            Command::InspectTask(task) => Answer::Task(self.inspect_task(task)),
+            Command::CancelTask(task) => Answer::Task(self.cancel_task(task, step)),
+            Command::Unpark(call) => {
+                self.unpark(call, now);
+                return None;
+            }
+            Command::AnswerLost(lost) => {
+                self.answer_lost(&lost, now, step);
+                return None;
+            }
+            Command::Forget(keys) => {
+                self.forget(keys, step);
+                return None;
+            }
+        })
+    }
+
+    /// The rows that a command names and that are neither live nor known to be absent. Whoever drives the shard
+    /// fetches and [`supply`](Shard::supply)s them first; [`handle`](Shard::handle) answers [`Effect::Need`] otherwise.
+    pub fn missing(&self, command: &Command) -> Vec<RowKey> {
+        let mut keys = Vec::new();
+        self.name_rows(command, &mut keys);
+        keys.retain(|key| !self.knows(key));
+        keys.dedup();
+        keys
+    }
+
+    /// Tells the shard what the store holds under a key. What memory says wins: it is never older.
+    pub fn supply(&mut self, key: RowKey, row: Option<Row>) {
+        if !self.knows(&key) {
+            self.cold.insert(key, row);
+        }
+    }
+
+    fn knows(&self, key: &RowKey) -> bool {
+        let live = match key {
+            RowKey::Session(session) => self.sessions.contains_key(session),
+            RowKey::Delivery(delivery) => self.deliveries.contains_key(delivery),
+            _ => false,
+        };
+        live || self.cold.contains(key)
+    }
+
+    /// The rows a command speaks of, known or not.
+    fn name_rows(&self, command: &Command, keys: &mut Vec<RowKey>) {
+        match command {
+            Command::OpenSession(open) => keys.push(RowKey::Session(open.id)),
+            Command::RenameSession(session, _)
+            | Command::CloseSession(session)
+            | Command::InspectSession(session) => keys.push(RowKey::Session(*session)),
+            Command::Publish(publish) => {
+                keys.extend(publish.to.session().map(RowKey::Session));
+                keys.extend(publish.idempotency_scope().map(RowKey::Idempotency));
+            }
+            Command::Receive(receive) => keys.extend(receive.mailbox.session().map(RowKey::Session)),
+            Command::Settle(settle) => {
+                settle.proofs().for_each(|proof| self.name_proof(proof, keys));
+            }
+            Command::Read(mailbox, _) => keys.extend(mailbox.session().map(RowKey::Session)),
+            Command::Advance(advance) => {
+                keys.push(RowKey::Session(advance.session));
+                keys.push(RowKey::Reader(advance.session, advance.reader.clone()));
+            }
+            Command::Cancel(delivery) | Command::Redrive(delivery, _) => {
+                keys.push(RowKey::Delivery(*delivery));
+            }
+            Command::Inspect(message) => self.name_chain(*message, keys),
+            Command::OpenTask(open) => keys.extend(open.mailbox.session().map(RowKey::Session)),
+            Command::InspectTask(_)
+            | Command::CancelTask(_)
+            | Command::Unpark(_)
+            | Command::AnswerLost(_)
+            | Command::Forget(_) => {}
+        }
+    }
+
+    /// A delivery, live or not.
+    fn find(&self, id: DeliveryId) -> Option<&Delivery> {
+        self.deliveries.get(&id).or_else(|| match self.cold.get(&RowKey::Delivery(id)) {
+            Some(Row::Delivery(delivery)) => Some(&**delivery),
+            _ => None,
+        })
+    }
+
+    /// A session, open or not.
+    fn find_session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id).or_else(|| match self.cold.get(&RowKey::Session(id)) {
+            Some(Row::Session(session)) => Some(session),
+            _ => None,
+        })
+    }
+
+    /// The deliveries of a message, each made from the one before it by a redrive.
+    fn chain(&self, message: MessageId) -> impl Iterator<Item = &Delivery> {
+        core::iter::successors(self.find(DeliveryId::of(message, 0)), |delivery| {
+            delivery.redriven_as.and_then(|id| self.find(id))
+        })
+    }
+
+    fn name_chain(&self, message: MessageId, keys: &mut Vec<RowKey>) {
+        keys.push(RowKey::Delivery(DeliveryId::of(message, 0)));
+        keys.extend(self.chain(message).filter_map(|delivery| delivery.redriven_as).map(RowKey::Delivery));
+    }
+
+    fn inspect(&self, message: MessageId) -> Vec<Delivery> {
+        self.chain(message).cloned().collect()
+    }
+
+    fn forget(&mut self, keys: Vec<RowKey>, step: &mut Step) {
+        for key in keys {
+            self.cold.remove(&key);
+            step.delete(key);
+        }
+    }
+
+    /// Appends to the log.
+    fn tell(&mut self, subject: Subject, kind: EventKind, now: Timestamp, step: &mut Step) -> Seq {
+        self.head = self.head.next();
+        let Subject { session, message, delivery } = subject;
+        step.append(Event { seq: self.head, at: now, session, message, delivery, kind });
+        self.head
+    }
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, Default)]
+struct Subject {
+    session: Option<SessionId>,
+    message: Option<MessageId>,
+    delivery: Option<DeliveryId>,
+}
+
+impl Subject {
+    const fn session(session: SessionId) -> Self {
+        Self { session: Some(session), message: None, delivery: None }
+    }
+}
+
+impl From<&Delivery> for Subject {
+    fn from(delivery: &Delivery) -> Self {
+        Self {
+            session: delivery.mailbox.session(),
+            message: Some(delivery.message),
+            delivery: Some(delivery.id),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Leases: given together by one receive, ended together when nobody uses them.
+
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use core::time::Duration;
+
+use super::{Shard, Step, Subject, index::lane, timer::Timer};
+use crate::{
+    command::LostAnswer,
+    delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, ReturnReason, State},
+    event::EventKind,
+    id::DeliveryId,
+    receive::{Granted, Receive},
+    time::Timestamp,
+};
+
+/// What one receive was granted and nobody has settled yet.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) members: BTreeSet<DeliveryId>,
+    pub(super) started: Timestamp,
+    pub(super) until: Timestamp,
+    /// The answer that granted it was lost; a repetition of the attempt takes that back.
+    lost: bool,
+}
+
+impl Batch {
+    pub(super) const fn new(grant: &Grant) -> Self {
+        Self { members: BTreeSet::new(), started: grant.started, until: grant.until, lost: false }
+    }
+}
+
+/// How a delivery comes back.
+pub(super) struct Return {
+    pub(super) reason: ReturnReason,
+    pub(super) end: GrantEnd,
+    pub(super) charge: Charge,
+    pub(super) error: Option<Arc<str>>,
+}
+
+/// What a return costs, and when the delivery can be handed out again.
+pub(super) enum Charge {
+    /// Nothing; after this pause.
+    Free(Duration),
+    /// One failure; after this pause, or the mailbox's back-off.
+    Failure(Option<Duration>),
+}
+
+impl Shard {
+    /// Gives leases on `chosen` to the consumer of `receive`.
+    pub(super) fn grant(
+        &mut self,
+        receive: &Receive,
+        chosen: &[DeliveryId],
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Vec<Granted> {
+        let class = self.policy.agent;
+        let length = receive.lease.unwrap_or(class.lease).min(self.policy.max_lease);
+        let batch = Lease { epoch: self.epoch, number: self.last_lease + 1 };
+        for id in chosen {
+            self.last_lease += 1;
+            let grant = Grant {
+                lease: Lease { epoch: self.epoch, number: self.last_lease },
+                consumer: receive.consumer.clone(),
+                batch,
+                attempt_id: receive.attempt_id.clone(),
+                started: now,
+                until: now + length,
+                end: None,
+            };
+            self.update(*id, now, step, |delivery| {
+                delivery.state = State::Leased;
+                delivery.attempt += 1;
+                delivery.grant = Some(grant);
+                delivery.progress = None;
+                delivery.receipts.presented = Some(now);
+                delivery.receipts.seen = None;
+                delivery.receipts.progressed = None;
+            });
+            let delivery = &self.deliveries[id];
+            let kind = EventKind::Presented {
+                lease: Lease { epoch: self.epoch, number: self.last_lease },
+                attempt: delivery.attempt,
+                consumer: receive.consumer.name.clone(),
+                until: now + length,
+            };
+            self.tell(delivery.into(), kind, now, step);
+        }
+        self.granted(chosen.iter().copied())
+    }
+
+    /// What is told of leased deliveries.
+    pub(super) fn granted(&self, ids: impl IntoIterator<Item = DeliveryId>) -> Vec<Granted> {
+        let mut granted: Vec<_> = ids
+            .into_iter()
+            .filter_map(|id| self.deliveries.get(&id))
+            .filter_map(|delivery| Some((delivery, delivery.grant.as_ref()?)))
+            .map(|(delivery, grant)| {
+                let told = Granted {
+                    delivery: delivery.id,
+                    message: delivery.message,
+                    lease: grant.lease,
+                    attempt: delivery.attempt,
+                    until: grant.until,
+                    cancel_requested: delivery.cancel_requested,
+                    consumer: grant.consumer.clone(),
+                };
+                (delivery.place, told)
+            })
+            .collect();
+        granted.sort_by_key(|(place, _)| *place);
+        granted.into_iter().map(|(_, told)| told).collect()
+    }
+
+    /// The attempt is repeated: its answer has not been lost after all.
+    pub(super) fn keep_batch(&mut self, batch: Lease) {
+        if let Some(batch) = self.batches.get_mut(&batch) {
+            batch.lost = false;
+        }
+    }
+
+    /// The time of a batch is over: of each lane the first member is charged, the others come back as they were.
+    pub(super) fn end_batch(&mut self, batch: Lease, now: Timestamp, step: &mut Step) {
+        let Some(members) =
+            self.batches.get(&batch).filter(|batch| batch.until <= now).map(|batch| batch.members.clone())
+        else {
+            return;
+        };
+        let mut charged = BTreeSet::new();
+        for delivery in self.in_order(&members) {
+            let charge = if charged.insert(lane(&delivery)) {
+                Charge::Failure(None)
+            } else {
+                Charge::Free(Duration::ZERO)
+            };
+            let how = Return { reason: ReturnReason::Timeout, end: GrantEnd::Lapsed, charge, error: None };
+            self.give_back(delivery.id, how, now, step);
+        }
+    }
+
+    fn in_order(&self, ids: &BTreeSet<DeliveryId>) -> Vec<Delivery> {
+        let mut deliveries: Vec<_> = ids.iter().filter_map(|id| self.deliveries.get(id)).cloned().collect();
+        deliveries.sort_by_key(|delivery| delivery.place);
+        deliveries
+    }
+
+    /// An answer that granted leases did not arrive. Where the attempt can be repeated, that gets some time.
+    pub(super) fn answer_lost(&mut self, lost: &LostAnswer, now: Timestamp, step: &mut Step) {
+        let batches: BTreeSet<Lease> = lost
+            .granted
+            .iter()
+            .filter_map(|(id, lease)| {
+                let grant = self.deliveries.get(id)?.grant.as_ref()?;
+                (grant.lease == *lease && grant.end.is_none()).then_some(grant.batch)
+            })
+            .collect();
+        for lease in batches {
+            let Some(batch) = self.batches.get_mut(&lease) else { continue };
+            batch.lost = true;
+            if lost.repeatable {
+                self.timers.set(now + self.policy.lost_answer_grace, Timer::AnswerLost(lease));
+            } else {
+                self.end_lost(lease, now, step);
+            }
+        }
+    }
+
+    /// Ends what is left of a batch whose answer was lost: what its consumer has used shows that it was not.
+    pub(super) fn end_lost(&mut self, batch: Lease, now: Timestamp, step: &mut Step) {
+        let Some(members) =
+            self.batches.get(&batch).filter(|batch| batch.lost).map(|batch| batch.members.clone())
+        else {
+            return;
+        };
+        for delivery in self.in_order(&members) {
+            if delivery.receipts.seen.is_none() {
+                let how = Return {
+                    reason: ReturnReason::AnswerLost,
+                    end: GrantEnd::Lapsed,
+                    charge: Charge::Free(Duration::ZERO),
+                    error: None,
+                };
+                self.give_back(delivery.id, how, now, step);
+            }
+        }
+    }
+
+    /// Ends a lease without settling its delivery: back into the mailbox, unless that was its last chance.
+    pub(super) fn give_back(&mut self, id: DeliveryId, how: Return, now: Timestamp, step: &mut Step) {
+        let delivery = &self.deliveries[&id];
+        let Return { reason, end, charge, error } = how;
+        let cancelled = delivery.cancel_requested;
+        let (failures, pause) = match charge {
+            Charge::Failure(pause) if !cancelled => {
+                let failures = delivery.failures + 1;
+                (failures, pause.unwrap_or_else(|| self.backoff(failures)))
+            }
+            Charge::Failure(_) => (delivery.failures, Duration::ZERO),
+            Charge::Free(pause) => (delivery.failures, pause),
+        };
+        let visible_at = now + pause.min(self.policy.max_delay);
+        let delivery = &self.deliveries[&id];
+        let last = if failures > delivery.failures && failures >= self.policy.agent.max_failures {
+            Some(DeadReason::MaxFailures)
+        } else if delivery.expires_at.is_some_and(|at| at <= now) {
+            Some(DeadReason::Expired)
+        } else if reason == ReturnReason::Release && delivery.attempt >= self.policy.max_attempts {
+            Some(DeadReason::TooManyReleases)
+        } else {
+            None
+        };
+        self.update(id, now, step, |delivery| {
+            delivery.state = State::Pending { visible_at };
+            delivery.failures = failures;
+            delivery.last_error = error.clone().or(delivery.last_error.take());
+            delivery.progress = None;
+            if let Some(grant) = &mut delivery.grant {
+                grant.end = Some(end);
+            }
+        });
+        match last {
+            _ if cancelled => self.withdraw(id, now, step),
+            Some(reason) => self.give_up(id, reason, now, step),
+            None => {
+                let kind = EventKind::Returned { reason, failures, visible_at, error };
+                self.tell(Subject::from(&self.deliveries[&id]), kind, now, step);
+            }
+        }
+    }
+
+    fn backoff(&mut self, failures: u32) -> Duration {
+        let class = self.policy.agent;
+        let doubled = class.backoff.saturating_mul(1 << failures.saturating_sub(1).min(20));
+        self.rng.jitter(doubled.min(class.backoff_cap))
+    }
+}

@@ -1,0 +1,78 @@
+//! Withdrawing a delivery, and giving a dead one another life.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::{Shard, Step, Subject};
+use crate::{
+    command::{Cancelled, DeliveryError},
+    delivery::{Delivery, Receipts, State},
+    event::EventKind,
+    id::DeliveryId,
+    store::Row,
+    time::Timestamp,
+};
+
+impl Shard {
+    /// Withdraws a delivery that waits; of one that is leased its holder is told, and may still settle it.
+    pub(super) fn cancel(
+        &mut self,
+        id: DeliveryId,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<Cancelled, DeliveryError> {
+        let state = self.find(id).ok_or(DeliveryError::Unknown(id))?.state;
+        match state {
+            State::Pending { .. } => self.withdraw(id, now, step),
+            State::Leased => self.update(id, now, step, |delivery| delivery.cancel_requested = true),
+            State::Cancelled => {}
+            State::Done | State::Dead(_) => return Err(DeliveryError::WrongState { state }),
+        }
+        let requested = state == State::Leased;
+        Ok(Cancelled { state: if requested { state } else { State::Cancelled }, requested })
+    }
+
+    /// Makes a new delivery of a dead or cancelled one. Asking again gives the first result.
+    pub(super) fn redrive(
+        &mut self,
+        id: DeliveryId,
+        ttl: Option<Duration>,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<DeliveryId, DeliveryError> {
+        let mut old = self.find(id).ok_or(DeliveryError::Unknown(id))?.clone();
+        if let Some(successor) = old.redriven_as {
+            return Ok(successor);
+        }
+        if !matches!(old.state, State::Dead(_) | State::Cancelled) {
+            return Err(DeliveryError::WrongState { state: old.state });
+        }
+        if let Some(session) = old.mailbox.session().filter(|session| !self.sessions.contains_key(session)) {
+            return Err(DeliveryError::SessionClosed(session));
+        }
+        let successor = id.redriven();
+        let place = self.tell(Subject::from(&old), EventKind::Redriven { successor }, now, step);
+        let new = Delivery {
+            id: successor,
+            place: Some(place),
+            expires_at: ttl.map(|ttl| now + ttl),
+            state: State::Pending { visible_at: now },
+            attempt: 0,
+            failures: 0,
+            grant: None,
+            receipts: Receipts { accepted: now, ..Receipts::default() },
+            cancel_requested: false,
+            reply: None,
+            progress: None,
+            last_error: None,
+            redrive_of: Some(id),
+            redriven_as: None,
+            ..old.clone()
+        };
+        old.redriven_as = Some(successor);
+        self.cold.keep(Row::Delivery(Box::new(old.clone())));
+        step.put(Row::Delivery(Box::new(old)));
+        self.insert(new, now, step);
+        Ok(successor)
+    }
+}

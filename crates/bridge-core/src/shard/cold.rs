@@ -1,0 +1,48 @@
+//! Rows that are not live: fetched for a command, or written lately.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use crate::store::{Row, RowKey};
+
+/// A bounded memory of rows, and of keys that have none.
+///
+/// *Invariant:* what it says about a key is what the store says once the current step is committed.
+#[derive(Debug, Default)]
+pub(super) struct Cold {
+    rows: BTreeMap<RowKey, Option<Row>>,
+    /// Keys in the order they came; one that is gone from `rows` is stale.
+    order: VecDeque<RowKey>,
+}
+
+impl Cold {
+    pub(super) fn contains(&self, key: &RowKey) -> bool {
+        self.rows.contains_key(key)
+    }
+
+    pub(super) fn get(&self, key: &RowKey) -> Option<&Row> {
+        self.rows.get(key)?.as_ref()
+    }
+
+    pub(super) fn insert(&mut self, key: RowKey, row: Option<Row>) {
+        if self.rows.insert(key.clone(), row).is_none() {
+            self.order.push_back(key);
+        }
+    }
+
+    /// Keeps a row that was just written.
+    pub(super) fn keep(&mut self, row: Row) {
+        self.insert(row.key(), Some(row));
+    }
+
+    pub(super) fn remove(&mut self, key: &RowKey) {
+        self.rows.remove(key);
+    }
+
+    /// Forgets the oldest rows beyond `max`. Only between steps: what a step wrote is in the store by then.
+    pub(super) fn trim(&mut self, max: usize) {
+        while self.rows.len() > max || self.order.len() > 2 * max {
+            let Some(key) = self.order.pop_front() else { break };
+            self.rows.remove(&key);
+        }
+    }
+}

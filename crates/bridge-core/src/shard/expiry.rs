@@ -1,0 +1,92 @@
+//! Messages whose time comes, and messages whose time is over.
+
+use alloc::format;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Shard, Step, Subject};
+use crate::{
+    delivery::{DeadReason, Delivery, State},
+    event::EventKind,
+    id::{DeliveryId, MessageId, Name},
+    message::{Headers, Priority},
+    publish::Publish,
+    time::Timestamp,
+};
+
+impl Shard {
+    /// A pause is over. A scheduled message takes its place now.
+    pub(super) fn become_visible(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
+        let Some(delivery) = self.deliveries.get(&id) else { return };
+        if delivery.place.is_some() {
+            self.dirty.insert(delivery.mailbox.clone());
+            return;
+        }
+        let place = self.tell(delivery.into(), EventKind::Visible, now, step);
+        self.update(id, now, step, |delivery| delivery.place = Some(place));
+    }
+
+    /// A message has had its time. While it is leased its holder may still settle it.
+    pub(super) fn expire(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
+        if let Some(Delivery { state: State::Pending { .. }, .. }) = self.deliveries.get(&id) {
+            self.give_up(id, DeadReason::Expired, now, step);
+        }
+    }
+
+    /// Gives up a delivery and tells its sender.
+    pub(super) fn give_up(&mut self, id: DeliveryId, reason: DeadReason, now: Timestamp, step: &mut Step) {
+        let delivery = self.deliveries[&id].clone();
+        self.kill(id, reason, now, step);
+        let kind = EventKind::Dead { reason, error: delivery.last_error.clone() };
+        self.tell(Subject::from(&delivery), kind, now, step);
+        self.bounce(&delivery, reason, now, step);
+    }
+
+    /// Ends a delivery in state dead, without a word.
+    pub(super) fn kill(&mut self, id: DeliveryId, reason: DeadReason, now: Timestamp, step: &mut Step) {
+        self.update(id, now, step, |delivery| {
+            delivery.state = State::Dead(reason);
+            delivery.receipts.dead = Some(now);
+        });
+    }
+
+    /// Withdraws a delivery.
+    pub(super) fn withdraw(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
+        let subject = Subject::from(&self.deliveries[&id]);
+        self.update(id, now, step, |delivery| delivery.state = State::Cancelled);
+        self.tell(subject, EventKind::Cancelled, now, step);
+    }
+
+    /// Tells the sender of a dead delivery, in its mailbox: best effort, and never about a bounce.
+    fn bounce(&mut self, delivery: &Delivery, reason: DeadReason, now: Timestamp, step: &mut Step) {
+        let to = delivery.mailbox.origin();
+        if delivery.bounce || self.room(&to).is_err() {
+            return;
+        }
+        let id = MessageId::bounce_of(delivery.id);
+        let payload = format!(
+            r#"{{"message_id":"{}","delivery_id":"{}","reason":"{}"}}"#,
+            delivery.message,
+            delivery.id,
+            reason.as_str()
+        );
+        let bounce = Publish {
+            id,
+            from: Name::from_static("bridge"),
+            verified: true,
+            to,
+            kind: Name::from_static("bounce"),
+            priority: Priority::NORMAL,
+            payload: Bytes::from(payload),
+            key: None,
+            reply_to: Some(delivery.message),
+            correlation_id: None,
+            headers: Headers::new(),
+            delay: Duration::ZERO,
+            ttl: Some(self.policy.bounce_ttl),
+            idempotency: None,
+        };
+        self.accept(bounce, now, step);
+    }
+}

@@ -1,0 +1,143 @@
+//! What is derived from deliveries, kept in step with them in one place.
+
+use alloc::boxed::Box;
+
+use super::{Batch, Shard, Step, inbox::Lane, timer::Timer};
+use crate::{
+    delivery::{Delivery, Grant, State},
+    id::{DeliveryId, Name},
+    message::Priority,
+    store::Row,
+    time::Timestamp,
+};
+
+impl Shard {
+    /// Changes a delivery and everything derived from it; the row is written with the step.
+    ///
+    /// # Panics
+    /// If there is no live delivery `id`: a caller has just looked at it.
+    pub(super) fn update(
+        &mut self,
+        id: DeliveryId,
+        now: Timestamp,
+        step: &mut Step,
+        change: impl FnOnce(&mut Delivery),
+    ) {
+        let mut delivery = self.deliveries.remove(&id).expect("the caller has just seen this delivery");
+        self.unindex(&delivery);
+        change(&mut delivery);
+        self.insert(delivery, now, step);
+    }
+
+    /// Adds a delivery; the row is written with the step.
+    pub(super) fn insert(&mut self, delivery: Delivery, now: Timestamp, step: &mut Step) {
+        let row = Row::Delivery(Box::new(delivery.clone()));
+        if delivery.state.is_terminal() {
+            self.dirty.insert(delivery.mailbox.clone());
+            self.cold.keep(row.clone());
+        } else {
+            self.index(delivery, now);
+        }
+        step.put(row);
+    }
+
+    /// Takes a live delivery into all indexes.
+    pub(super) fn index(&mut self, delivery: Delivery, now: Timestamp) {
+        let id = delivery.id;
+        if let Some(at) = delivery.expires_at {
+            self.timers.set(at, Timer::Expire(id));
+        }
+        match (delivery.state, &delivery.grant) {
+            (State::Leased, Some(grant)) => self.index_lease(&delivery, grant),
+            (State::Pending { visible_at }, _) if visible_at > now || delivery.place.is_none() => {
+                self.timers.set(visible_at, Timer::Visible(id));
+            }
+            _ => {}
+        }
+        if let Some(inbox) = self.inboxes.get_mut(&delivery.mailbox) {
+            if delivery.state == State::Leased {
+                inbox.leased += 1;
+            } else {
+                inbox.pending += 1;
+                inbox.pending_bytes += u64::from(delivery.size);
+            }
+            match delivery.place {
+                Some(place) => {
+                    inbox.lanes.entry(lane(&delivery)).or_default().insert(place, id);
+                }
+                None => {
+                    inbox.scheduled.insert(id);
+                }
+            }
+        }
+        self.dirty.insert(delivery.mailbox.clone());
+        self.deliveries.insert(id, delivery);
+    }
+
+    fn unindex(&mut self, delivery: &Delivery) {
+        let id = delivery.id;
+        if let Some(at) = delivery.expires_at {
+            self.timers.clear(at, Timer::Expire(id));
+        }
+        match (delivery.state, &delivery.grant) {
+            (State::Leased, Some(grant)) => self.unindex_lease(delivery, grant),
+            (State::Pending { visible_at }, _) => self.timers.clear(visible_at, Timer::Visible(id)),
+            _ => {}
+        }
+        if let Some(inbox) = self.inboxes.get_mut(&delivery.mailbox) {
+            if delivery.state == State::Leased {
+                inbox.leased -= 1;
+            } else {
+                inbox.pending -= 1;
+                inbox.pending_bytes -= u64::from(delivery.size);
+            }
+            inbox.scheduled.remove(&id);
+            if let Some(place) = delivery.place {
+                let lane = lane(delivery);
+                if let Some(places) = inbox.lanes.get_mut(&lane) {
+                    places.remove(&place);
+                    if places.is_empty() {
+                        inbox.lanes.remove(&lane);
+                    }
+                }
+            }
+        }
+    }
+
+    fn index_lease(&mut self, delivery: &Delivery, grant: &Grant) {
+        let batch = self.batches.entry(grant.batch).or_insert_with(|| Batch::new(grant));
+        batch.members.insert(delivery.id);
+        batch.until = grant.until;
+        self.timers.set(grant.until, Timer::LeaseEnd(grant.batch));
+        let attempt = (grant.consumer.clone(), delivery.mailbox.clone(), grant.attempt_id.clone());
+        self.attempts.insert(attempt, grant.batch);
+        self.held.entry(grant.consumer.clone()).or_default().insert(delivery.id);
+    }
+
+    fn unindex_lease(&mut self, delivery: &Delivery, grant: &Grant) {
+        if let Some(batch) = self.batches.get_mut(&grant.batch) {
+            batch.members.remove(&delivery.id);
+            if batch.members.is_empty() {
+                self.timers.clear(batch.until, Timer::LeaseEnd(grant.batch));
+                self.batches.remove(&grant.batch);
+                let attempt = (grant.consumer.clone(), delivery.mailbox.clone(), grant.attempt_id.clone());
+                self.attempts.remove(&attempt);
+            }
+        }
+        if let Some(held) = self.held.get_mut(&grant.consumer) {
+            held.remove(&delivery.id);
+            if held.is_empty() {
+                self.held.remove(&grant.consumer);
+            }
+        }
+    }
+}
+
+/// Where a delivery queues up. A read mailbox has one lane: its reader passes everything in order.
+pub(super) fn lane(delivery: &Delivery) -> Lane {
+    if delivery.mailbox.is_work() {
+        (delivery.priority, delivery.key.clone())
+    } else {
+        (Priority::NORMAL, Name::from_static("read"))
+    }
+}

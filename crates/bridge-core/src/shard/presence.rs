@@ -1,0 +1,79 @@
+//! Who takes from a mailbox: evidence of being there, and being missed.
+
+use super::{Shard, Step, Subject, timer::Timer};
+use crate::{
+    address::Address,
+    event::EventKind,
+    mailbox::{Presence, PresenceState},
+    receive::Receive,
+    store::Row,
+    time::Timestamp,
+};
+
+impl Shard {
+    /// Somebody asks for deliveries: it is there, and expected back when the answer has told it to pause.
+    pub(super) fn arrive(&mut self, receive: &Receive, now: Timestamp, step: &mut Step) {
+        let back_by = now + receive.wait + self.policy.poll_max + self.policy.presence_grace;
+        let mailbox = &receive.mailbox;
+        let Some(inbox) = self.inboxes.get_mut(mailbox) else { return };
+        inbox.present_until = back_by;
+        self.timers.set(back_by, Timer::Away(mailbox.clone()));
+        let consumer = receive.consumer.named.then(|| receive.consumer.name.clone());
+        // Only coming is told, not each change of who is there: two agents that poll in turn must not fill the log.
+        if inbox.row.presence.state == PresenceState::Away {
+            self.change_presence(
+                mailbox,
+                Presence { state: PresenceState::Online, consumer, since: now },
+                now,
+                step,
+            );
+        }
+    }
+
+    /// A waiting caller broke off. If it does not come back soon, it is away.
+    pub(super) fn leave(&mut self, mailbox: &Address, now: Timestamp) {
+        let soon = now + self.policy.lost_answer_grace;
+        if let Some(inbox) = self.inboxes.get_mut(mailbox).filter(|inbox| inbox.waiting.is_empty()) {
+            inbox.present_until = inbox.present_until.min(soon);
+            self.timers.set(inbox.present_until, Timer::Away(mailbox.clone()));
+        }
+    }
+
+    /// The taker of a mailbox used a lease: it is there.
+    pub(super) fn show_up(&mut self, mailbox: &Address, now: Timestamp) {
+        let back_by = now + self.policy.poll_max + self.policy.presence_grace;
+        if let Some(inbox) = self.inboxes.get_mut(mailbox) {
+            inbox.present_until = inbox.present_until.max(back_by);
+            self.timers.set(inbox.present_until, Timer::Away(mailbox.clone()));
+        }
+    }
+
+    /// The taker of a mailbox should have been back: unless it waits or works, it is away.
+    pub(super) fn miss(&mut self, mailbox: &Address, now: Timestamp, step: &mut Step) {
+        let Some(inbox) = self.inboxes.get_mut(mailbox) else { return };
+        if inbox.present_until > now || inbox.row.presence.state == PresenceState::Away {
+            return;
+        }
+        if inbox.leased > 0 || !inbox.waiting.is_empty() {
+            inbox.present_until = now + self.policy.presence_grace;
+            self.timers.set(inbox.present_until, Timer::Away(mailbox.clone()));
+            return;
+        }
+        inbox.quiet.clear();
+        let consumer = inbox.row.presence.consumer.clone();
+        self.change_presence(
+            mailbox,
+            Presence { state: PresenceState::Away, consumer, since: now },
+            now,
+            step,
+        );
+    }
+
+    fn change_presence(&mut self, mailbox: &Address, presence: Presence, now: Timestamp, step: &mut Step) {
+        let Some(inbox) = self.inboxes.get_mut(mailbox) else { return };
+        inbox.row.presence = presence.clone();
+        step.put(Row::Mailbox(inbox.row.clone()));
+        let subject = Subject { session: mailbox.session(), ..Subject::default() };
+        self.tell(subject, EventKind::PresenceChanged { presence }, now, step);
+    }
+}

@@ -1,0 +1,217 @@
+//! Accepting a message: remember its key, find its mailbox, make its delivery.
+
+use alloc::{boxed::Box, format, vec};
+use core::time::Duration;
+
+use super::{Shard, Step, Subject, timer::Timer};
+use crate::{
+    address::Address,
+    delivery::{Delivery, Receipts, State},
+    event::EventKind,
+    id::{DeliveryId, Name, SessionId},
+    mailbox::{Presence, PresenceState},
+    message::Message,
+    publish::{IdempotencyRecord, IdempotencyScope, Publish, PublishError, Published, Routed},
+    store::{Row, RowKey},
+    time::Timestamp,
+};
+
+impl Publish {
+    /// The scope of its key, if it has one.
+    pub(super) fn idempotency_scope(&self) -> Option<IdempotencyScope> {
+        self.idempotency.as_ref().map(|idempotency| IdempotencyScope {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            key: idempotency.key.clone(),
+        })
+    }
+}
+
+impl Shard {
+    pub(super) fn publish(
+        &mut self,
+        publish: Publish,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<Published, PublishError> {
+        // A known key is answered before anything else is looked at, so that a repetition gets the first result
+        // whatever has become of its recipient.
+        let scope = publish.idempotency_scope();
+        if let Some(record) = scope.as_ref().and_then(|scope| self.remembered(scope, now)) {
+            let same =
+                publish.idempotency.as_ref().is_some_and(|sent| sent.fingerprint == record.fingerprint);
+            return if same {
+                Ok(self.duplicate(record))
+            } else {
+                Err(PublishError::IdempotencyConflict { message: record.message })
+            };
+        }
+        self.room(&publish.to)?;
+        let idempotency = publish.idempotency.clone();
+        let published = self.accept(publish, now, step);
+        if let (Some(scope), Some(idempotency)) = (scope, idempotency) {
+            let record = IdempotencyRecord {
+                scope,
+                fingerprint: idempotency.fingerprint,
+                message: published.message,
+                seq: published.seq,
+                expires_at: now + self.policy.idempotency,
+            };
+            self.cold.keep(Row::Idempotency(record.clone()));
+            step.put(Row::Idempotency(record));
+        }
+        Ok(published)
+    }
+
+    fn remembered(&self, scope: &IdempotencyScope, now: Timestamp) -> Option<&IdempotencyRecord> {
+        match self.cold.get(&RowKey::Idempotency(scope.clone())) {
+            Some(Row::Idempotency(record)) if record.expires_at > now => Some(record),
+            _ => None,
+        }
+    }
+
+    fn duplicate(&self, record: &IdempotencyRecord) -> Published {
+        let to = &record.scope.to;
+        Published {
+            message: record.message,
+            seq: record.seq,
+            duplicate: true,
+            deliveries: vec![Routed { delivery: DeliveryId::of(record.message, 0), mailbox: to.clone() }],
+            delivery_count: 1,
+            depth: self.depth(to),
+            presence: self.presence(to),
+        }
+    }
+
+    /// Whether a mailbox takes another message. What is read by a cursor always does.
+    pub(super) fn room(&self, mailbox: &Address) -> Result<(), PublishError> {
+        if let Some(session) = mailbox.session() {
+            self.open(session)?;
+        }
+        let class = self.policy.agent;
+        match self.inboxes.get(mailbox) {
+            Some(inbox)
+                if mailbox.is_work()
+                    && (inbox.pending >= class.max_pending
+                        || inbox.pending_bytes >= class.max_pending_bytes) =>
+            {
+                Err(PublishError::MailboxFull {
+                    mailbox: mailbox.clone(),
+                    depth: inbox.pending,
+                    retry_after: Duration::from_secs(10),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&self, session: SessionId) -> Result<(), PublishError> {
+        match self.find_session(session) {
+            None => Err(PublishError::UnknownSession(session)),
+            Some(found) if found.closed_at.is_some() => Err(PublishError::SessionClosed(session)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Accepts a message that has passed every check.
+    pub(super) fn accept(&mut self, publish: Publish, now: Timestamp, step: &mut Step) -> Published {
+        let session = publish.to.session();
+        let delivery_id = DeliveryId::of(publish.id, 0);
+        let subject = Subject { session, message: Some(publish.id), delivery: Some(delivery_id) };
+        let seq = self.tell(subject, EventKind::Accepted { deliveries: 1 }, now, step);
+        let deliver_at = (!publish.delay.is_zero()).then(|| now + publish.delay);
+        let visible_at = deliver_at.unwrap_or(now);
+        let key = publish.key.unwrap_or_else(|| default_key(&publish.from, &publish.to));
+        let delivery = Delivery {
+            id: delivery_id,
+            message: publish.id,
+            mailbox: publish.to.clone(),
+            key: key.clone(),
+            priority: publish.priority,
+            place: deliver_at.is_none().then_some(seq),
+            size: u32::try_from(publish.payload.len()).unwrap_or(u32::MAX),
+            bounce: publish.kind.as_str() == "bounce",
+            expires_at: publish.ttl.map(|ttl| visible_at + ttl),
+            state: State::Pending { visible_at },
+            attempt: 0,
+            failures: 0,
+            grant: None,
+            receipts: Receipts { accepted: now, ..Receipts::default() },
+            cancel_requested: false,
+            reply: None,
+            progress: None,
+            last_error: None,
+            redrive_of: None,
+            redriven_as: None,
+        };
+        let message = Message {
+            id: publish.id,
+            seq,
+            from: publish.from,
+            verified: publish.verified,
+            to: publish.to.clone(),
+            kind: publish.kind,
+            priority: publish.priority,
+            session,
+            key,
+            reply_to: publish.reply_to,
+            correlation_id: publish.correlation_id,
+            created_at: now,
+            deliver_at,
+            expires_at: delivery.expires_at,
+            headers: publish.headers,
+            payload: publish.payload,
+        };
+        step.put(Row::Message(Box::new(message)));
+        self.insert(delivery, now, step);
+        if let Some(session) = session {
+            self.touch(session, now, step);
+        }
+        Published {
+            message: publish.id,
+            seq,
+            duplicate: false,
+            deliveries: vec![Routed { delivery: delivery_id, mailbox: publish.to.clone() }],
+            delivery_count: 1,
+            depth: self.depth(&publish.to),
+            presence: self.presence(&publish.to),
+        }
+    }
+
+    /// Something happened in a conversation: it lives on, and whoever polls it polls quickly again.
+    pub(super) fn touch(&mut self, id: SessionId, now: Timestamp, step: &mut Step) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        self.timers.clear(session.last_activity + self.policy.session_ttl, Timer::SessionEnd(id));
+        session.last_activity = now;
+        self.timers.set(now + self.policy.session_ttl, Timer::SessionEnd(id));
+        step.put(Row::Session(session.clone()));
+        for address in super::session::sides(id) {
+            if let Some(inbox) = self.inboxes.get_mut(&address) {
+                inbox.quiet.clear();
+            }
+        }
+    }
+
+    fn depth(&self, mailbox: &Address) -> u32 {
+        self.inboxes.get(mailbox).map_or(0, |inbox| inbox.pending)
+    }
+
+    /// Who takes from a mailbox, as of now.
+    pub(super) fn presence(&self, mailbox: &Address) -> Option<Presence> {
+        let inbox = self.inboxes.get(mailbox).filter(|_| mailbox.is_work())?;
+        let mut presence = inbox.row.presence.clone();
+        if inbox.leased > 0 {
+            presence.state = PresenceState::Working;
+        }
+        Some(presence)
+    }
+}
+
+/// Messages of one conversation are handed out in order; elsewhere those of one sender to one recipient.
+fn default_key(from: &Name, to: &Address) -> Name {
+    let key = match to.session() {
+        Some(session) => format!("{session}"),
+        None => format!("{from}->{to}"),
+    };
+    Name::new(&key).unwrap_or_else(|_| from.clone())
+}

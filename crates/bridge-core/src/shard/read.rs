@@ -1,0 +1,92 @@
+//! Read mailboxes: what a reader's cursor has passed is done.
+
+use alloc::vec::Vec;
+
+use super::{Shard, Step, Subject, timer::Timer};
+use crate::{
+    address::Address,
+    command::{Advance, Reader},
+    delivery::State,
+    event::EventKind,
+    id::DeliveryId,
+    log::Seq,
+    session::SessionError,
+    store::{Row, RowKey},
+    time::Timestamp,
+};
+
+impl Shard {
+    /// Notes how far a mailbox was read: one row. The deliveries behind the cursor are settled in its wake.
+    pub(super) fn read(
+        &mut self,
+        mailbox: &Address,
+        up_to: Seq,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<Seq, SessionError> {
+        let head = self.head;
+        let Some(inbox) = self.inboxes.get_mut(mailbox) else {
+            let session = mailbox.session().unwrap_or(crate::id::SessionId::DEFAULT);
+            return match self.find_session(session) {
+                Some(_) => Err(SessionError::Closed(session)),
+                None => Err(SessionError::Unknown(session)),
+            };
+        };
+        let up_to = up_to.min(head);
+        if up_to > inbox.row.read_to {
+            inbox.row.read_to = up_to;
+            step.put(Row::Mailbox(inbox.row.clone()));
+            self.read_on(mailbox, now, step);
+        }
+        Ok(self.inboxes[mailbox].row.read_to)
+    }
+
+    /// Settles some of what lies behind the cursor, and comes back for the rest.
+    pub(super) fn read_on(&mut self, mailbox: &Address, now: Timestamp, step: &mut Step) {
+        let Some(inbox) = self.inboxes.get(mailbox).filter(|_| !mailbox.is_work()) else { return };
+        let read_to = inbox.row.read_to;
+        // A row and an event each.
+        let chunk = (self.policy.max_rows / 2).max(1);
+        let passed: Vec<DeliveryId> = inbox
+            .lanes
+            .values()
+            .flat_map(|lane| lane.range(..=read_to))
+            .map(|(_, id)| *id)
+            .take(chunk)
+            .collect();
+        for id in &passed {
+            self.settle_read(*id, now, step);
+        }
+        if passed.len() == chunk {
+            self.timers.set(now, Timer::ReadOn(mailbox.clone()));
+        }
+    }
+
+    fn settle_read(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
+        let subject = Subject::from(&self.deliveries[&id]);
+        self.update(id, now, step, |delivery| {
+            delivery.state = State::Done;
+            delivery.receipts.read = Some(now);
+        });
+        self.tell(subject, EventKind::Read, now, step);
+    }
+
+    /// Moves a reader's own cursor, if it still stands where the caller believes.
+    pub(super) fn advance(&mut self, advance: Advance, step: &mut Step) -> Result<Seq, SessionError> {
+        let Advance { session, reader, from, to } = advance;
+        if self.find_session(session).is_none() {
+            return Err(SessionError::Unknown(session));
+        }
+        let place = match self.cold.get(&RowKey::Reader(session, reader.clone())) {
+            Some(Row::Reader(reader)) => reader.place,
+            _ => Seq::ZERO,
+        };
+        if place != from || from == to {
+            return Ok(place);
+        }
+        let row = Row::Reader(Reader { session, name: reader, place: to });
+        self.cold.keep(row.clone());
+        step.put(row);
+        Ok(to)
+    }
+}

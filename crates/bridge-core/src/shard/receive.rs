@@ -1,0 +1,237 @@
+//! Handing out deliveries, at once or when some come.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{
+    Shard, Step,
+    inbox::{Nothing, Parked},
+    timer::Timer,
+};
+use crate::{
+    address::Address,
+    command::{Answer, CallId, Effect},
+    receive::{Action, Directive, DirectiveReason, Granted, Receive, ReceiveError, Received},
+    time::Timestamp,
+};
+
+impl Shard {
+    /// Answers a receive, or parks it: then there is no answer yet.
+    pub(super) fn receive(
+        &mut self,
+        call: CallId,
+        receive: Receive,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Option<Result<Received, ReceiveError>> {
+        if let Err(refused) = self.taken_from(&receive.mailbox) {
+            return Some(refused);
+        }
+        let attempt = (receive.consumer.clone(), receive.mailbox.clone(), receive.attempt_id.clone());
+        let repeated = self.attempts.get(&attempt).copied();
+        self.replace_parked(&receive, step);
+        self.arrive(&receive, now, step);
+        if let Some(batch) = repeated {
+            self.keep_batch(batch);
+            let members = self.batches[&batch].members.clone();
+            let granted = self.granted(members);
+            return Some(Ok(self.received(&receive, granted)));
+        }
+        match self.take(&receive, now, step) {
+            Ok(granted) => Some(Ok(self.received(&receive, granted))),
+            Err(_) if !receive.wait.is_zero() => {
+                self.park(call, receive, now).map_or_else(|refused| Some(Err(refused)), |()| None)
+            }
+            Err(why) => Some(Ok(self.nothing(&receive, why))),
+        }
+    }
+
+    /// Whether a mailbox hands out leases; what to say instead if it does not.
+    fn taken_from(&self, mailbox: &Address) -> Result<(), Result<Received, ReceiveError>> {
+        if self.inboxes.contains_key(mailbox) {
+            return if mailbox.is_work() {
+                Ok(())
+            } else {
+                Err(Err(ReceiveError::NotLeased(mailbox.clone())))
+            };
+        }
+        Err(match mailbox.session().and_then(|session| self.find_session(session)) {
+            Some(_) => Ok(ended(DirectiveReason::SessionClosed)),
+            None => Err(ReceiveError::UnknownMailbox(mailbox.clone())),
+        })
+    }
+
+    /// Chooses and leases what the receiver may have now.
+    fn take(&mut self, receive: &Receive, now: Timestamp, step: &mut Step) -> Result<Vec<Granted>, Reason> {
+        let credit = self.policy.agent.credit as usize;
+        let held = self.held.get(&receive.consumer).map_or(0, |held| held.len());
+        let max = (receive.max as usize).min((credit / 2).max(1)).min(credit.saturating_sub(held));
+        if max == 0 {
+            return Err(Reason::NoCredit);
+        }
+        let inbox = &self.inboxes[&receive.mailbox];
+        let chosen = inbox
+            .choose(&self.deliveries, &receive.consumer, (max, receive.max_bytes), now)
+            .map_err(Reason::Nothing)?;
+        Ok(self.grant(receive, &chosen, now, step))
+    }
+
+    fn received(&mut self, receive: &Receive, granted: Vec<Granted>) -> Received {
+        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just handed something out");
+        inbox.quiet.remove(&receive.consumer.name);
+        let depth = inbox.pending;
+        let directive =
+            Directive { action: Action::Process, delay: Duration::ZERO, reason: DirectiveReason::Messages };
+        Received { held: self.held_besides(receive, &granted), granted, directive, depth }
+    }
+
+    /// What a consumer that can be met again holds of this mailbox, but for what it is just given.
+    fn held_besides(&self, receive: &Receive, granted: &[Granted]) -> Vec<Granted> {
+        if !receive.consumer.named {
+            return Vec::new();
+        }
+        let held = self.held.get(&receive.consumer).into_iter().flatten().copied();
+        self.granted(held.filter(|id| {
+            self.deliveries[id].mailbox == receive.mailbox
+                && !granted.iter().any(|granted| granted.delivery == *id)
+        }))
+    }
+
+    /// The answer when there is nothing to hand out: how to go on, and after which pause.
+    fn nothing(&mut self, receive: &Receive, why: Reason) -> Received {
+        let policy = &self.policy;
+        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
+        let quiet = inbox.quiet.entry(quiet_name(receive)).or_insert(0);
+        let delay = if receive.wait.is_zero() {
+            policy.poll_min.saturating_mul(1 << (*quiet).min(16)).min(policy.poll_max)
+        } else {
+            Duration::ZERO
+        };
+        *quiet = quiet.saturating_add(1);
+        let spent = policy.poll_budget.is_some_and(|budget| *quiet > budget);
+        let reason = match why {
+            _ if spent => DirectiveReason::PollBudget,
+            Reason::NoCredit => DirectiveReason::NoCredit,
+            Reason::Nothing(Nothing::Empty) => DirectiveReason::Quiet,
+            Reason::Nothing(Nothing::Blocked) => DirectiveReason::Busy,
+        };
+        let action = if spent { Action::EndTurn } else { Action::WaitAgain };
+        let depth = inbox.pending;
+        Received {
+            granted: Vec::new(),
+            held: self.held_besides(receive, &[]),
+            directive: Directive { action, delay, reason },
+            depth,
+        }
+    }
+
+    fn park(&mut self, call: CallId, receive: Receive, now: Timestamp) -> Result<(), ReceiveError> {
+        let limit = self.policy.max_waiting;
+        if self.parked.len() >= limit {
+            return Err(ReceiveError::TooManyWaiting { limit });
+        }
+        let until = now + receive.wait;
+        self.timers.set(until, Timer::Wait(call));
+        self.parked.insert(call, receive.mailbox.clone());
+        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
+        inbox.waiting.push_back(Parked { call, receive, until });
+        Ok(())
+    }
+
+    /// A repeated attempt takes the place of the one that waits.
+    fn replace_parked(&mut self, receive: &Receive, step: &mut Step) {
+        let Some(inbox) = self.inboxes.get(&receive.mailbox) else { return };
+        let same = |parked: &&Parked| {
+            parked.receive.consumer == receive.consumer && parked.receive.attempt_id == receive.attempt_id
+        };
+        if let Some(parked) = inbox.waiting.iter().find(same).map(|parked| parked.call) {
+            self.remove_parked(parked);
+            let answer = Answer::Received(Ok(ended(DirectiveReason::Replaced)));
+            step.effects.push(Effect::Answer(parked, answer));
+        }
+    }
+
+    /// The caller is gone. Its seat stays warm for a moment: it may be on its way back.
+    pub(super) fn unpark(&mut self, call: CallId, now: Timestamp) {
+        if let Some(parked) = self.remove_parked(call) {
+            self.leave(&parked.receive.mailbox, now);
+        }
+    }
+
+    pub(super) fn remove_parked(&mut self, call: CallId) -> Option<Parked> {
+        let mailbox = self.parked.remove(&call)?;
+        let inbox = self.inboxes.get_mut(&mailbox)?;
+        let at = inbox.waiting.iter().position(|parked| parked.call == call)?;
+        let parked = inbox.waiting.remove(at)?;
+        self.timers.clear(parked.until, Timer::Wait(call));
+        Some(parked)
+    }
+
+    /// A receive has waited long enough.
+    pub(super) fn end_wait(&mut self, call: CallId, step: &mut Step) {
+        if let Some(parked) = self.remove_parked(call) {
+            let why = match self.inboxes[&parked.receive.mailbox].pending {
+                0 => Nothing::Empty,
+                _ => Nothing::Blocked,
+            };
+            let received = self.nothing(&parked.receive, Reason::Nothing(why));
+            step.effects.push(Effect::Answer(call, Answer::Received(Ok(received))));
+        }
+    }
+
+    /// Answers every receive that waits for a mailbox which is no more.
+    pub(super) fn dismiss(&mut self, mailbox: &Address, step: &mut Step) {
+        let waiting = self.inboxes.get(mailbox).map(|inbox| inbox.waiting.clone()).unwrap_or_default();
+        for parked in waiting {
+            self.remove_parked(parked.call);
+            let answer = Answer::Received(Ok(ended(DirectiveReason::SessionClosed)));
+            step.effects.push(Effect::Answer(parked.call, answer));
+        }
+    }
+
+    /// Gives what has become free to those who wait for it, the longest waiting first; one who can use nothing of it
+    /// passes it on.
+    pub(super) fn serve_dirty(&mut self, now: Timestamp, step: &mut Step) {
+        while let Some(mailbox) = self.dirty.pop_first() {
+            self.serve(&mailbox, now, step);
+        }
+    }
+
+    fn serve(&mut self, mailbox: &Address, now: Timestamp, step: &mut Step) {
+        let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| inbox.pending > 0) else { return };
+        let waiting: Vec<Parked> = inbox.waiting.iter().cloned().collect();
+        for parked in waiting {
+            if let Ok(granted) = self.take(&parked.receive, now, step) {
+                self.remove_parked(parked.call);
+                self.arrive(&parked.receive, now, step);
+                let received = self.received(&parked.receive, granted);
+                step.effects.push(Effect::Answer(parked.call, Answer::Received(Ok(received))));
+            }
+        }
+    }
+}
+
+/// Why a receive got nothing.
+#[derive(Debug, Clone, Copy)]
+enum Reason {
+    NoCredit,
+    Nothing(Nothing),
+}
+
+/// Polls without a name share one count: they cannot be told apart.
+fn quiet_name(receive: &Receive) -> crate::id::Name {
+    if receive.consumer.named { receive.consumer.name.clone() } else { receive.consumer.principal.clone() }
+}
+
+const fn ended(reason: DirectiveReason) -> Received {
+    let action = match reason {
+        DirectiveReason::SessionClosed => Action::EndTurn,
+        _ => Action::WaitAgain,
+    };
+    Received {
+        granted: Vec::new(),
+        held: Vec::new(),
+        directive: Directive { action, delay: Duration::ZERO, reason },
+        depth: 0,
+    }
+}

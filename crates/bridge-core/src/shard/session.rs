@@ -1,0 +1,200 @@
+//! Conversations: begun, renamed, closed by hand or by time.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+
+use super::{Shard, Step, Subject, inbox::Inbox, timer::Timer};
+use crate::{
+    address::{Address, Side},
+    command::SessionView,
+    delivery::DeadReason,
+    event::EventKind,
+    id::{DeliveryId, SessionId},
+    log::Seq,
+    mailbox::{Mailbox, Presence, PresenceState},
+    session::{OpenSession, Session, SessionError},
+    store::{Row, RowKey},
+    time::Timestamp,
+};
+
+/// The two mailboxes of a session.
+pub(super) const fn sides(session: SessionId) -> [Address; 2] {
+    [Address::Session(session, Side::Agent), Address::Session(session, Side::User)]
+}
+
+impl Shard {
+    pub(super) fn open_session(
+        &mut self,
+        open: OpenSession,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<SessionView, SessionError> {
+        let id = open.id;
+        if self.sessions.contains_key(&id) {
+            return self.inspect_session(id);
+        }
+        let limit = self.policy.max_sessions;
+        if self.sessions.len() >= limit {
+            return Err(SessionError::TooMany { limit });
+        }
+        // One that was closed before is opened anew, once nothing of its former life is left.
+        while self.unsettled(id, 1).next().is_some() {
+            self.close_on(id, now, step);
+        }
+        let session = Session {
+            id,
+            title: open.title.clone(),
+            owner: open.owner,
+            created_at: now,
+            last_activity: now,
+            closed_at: None,
+        };
+        step.put(Row::Session(session.clone()));
+        self.adopt_session(session);
+        for address in sides(id) {
+            let presence = Presence { state: PresenceState::Away, consumer: None, since: now };
+            let mailbox = Mailbox { address, read_to: self.head, presence };
+            step.put(Row::Mailbox(mailbox.clone()));
+            self.adopt_mailbox(mailbox, now);
+        }
+        self.tell(Subject::session(id), EventKind::SessionOpened { title: open.title }, now, step);
+        self.inspect_session(id)
+    }
+
+    pub(super) fn rename_session(
+        &mut self,
+        id: SessionId,
+        title: Option<Arc<str>>,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<SessionView, SessionError> {
+        let Some(session) = self.sessions.get_mut(&id) else { return Err(self.not_open(id)) };
+        session.title.clone_from(&title);
+        step.put(Row::Session(session.clone()));
+        self.tell(Subject::session(id), EventKind::SessionRenamed { title }, now, step);
+        self.inspect_session(id)
+    }
+
+    /// Closes a conversation: one row now. What it leaves unsettled is given up in the steps behind it. Closing a closed
+    /// one changes nothing.
+    pub(super) fn close_session(
+        &mut self,
+        id: SessionId,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<SessionView, SessionError> {
+        let Some(mut session) = self.sessions.remove(&id) else { return self.inspect_session(id) };
+        self.timers.clear(session.last_activity + self.policy.session_ttl, Timer::SessionEnd(id));
+        session.closed_at = Some(now);
+        self.cold.keep(Row::Session(session.clone()));
+        step.put(Row::Session(session));
+        let unsettled = sides(id)
+            .iter()
+            .filter_map(|side| self.inboxes.get(side))
+            .map(|inbox| inbox.pending + inbox.leased)
+            .sum();
+        self.tell(Subject::session(id), EventKind::SessionClosed { unsettled }, now, step);
+        for side in sides(id) {
+            self.dismiss(&side, step);
+        }
+        self.close_on(id, now, step);
+        self.inspect_session(id)
+    }
+
+    /// Gives up some of what a closed conversation left, and comes back for the rest.
+    pub(super) fn close_on(&mut self, id: SessionId, now: Timestamp, step: &mut Step) {
+        if self.sessions.contains_key(&id) {
+            return;
+        }
+        let chunk = self.policy.max_rows.max(1);
+        let left: Vec<DeliveryId> = self.unsettled(id, chunk).collect();
+        for delivery in &left {
+            self.kill(*delivery, DeadReason::SessionClosed, now, step);
+        }
+        if left.len() == chunk {
+            self.timers.set(now, Timer::CloseOn(id));
+            return;
+        }
+        for side in sides(id) {
+            if self.inboxes.remove(&side).is_some() {
+                step.delete(RowKey::Mailbox(side));
+            }
+        }
+    }
+
+    /// Some live deliveries of a session.
+    fn unsettled(&self, id: SessionId, most: usize) -> impl Iterator<Item = DeliveryId> + '_ {
+        sides(id)
+            .into_iter()
+            .filter_map(|side| self.inboxes.get(&side))
+            .flat_map(|inbox| inbox.lanes.values().flat_map(BTreeMap::values).chain(&inbox.scheduled))
+            .copied()
+            .take(most)
+    }
+
+    /// A conversation has been quiet for its whole time.
+    pub(super) fn end_session(&mut self, id: SessionId, now: Timestamp, step: &mut Step) {
+        let over = |session: &Session| session.last_activity + self.policy.session_ttl <= now;
+        if self.sessions.get(&id).is_some_and(over) {
+            let _ = self.close_session(id, now, step);
+        }
+    }
+
+    pub(super) fn inspect_session(&self, id: SessionId) -> Result<SessionView, SessionError> {
+        let session = self.find_session(id).ok_or(SessionError::Unknown(id))?.clone();
+        let [agent, user] = sides(id);
+        let inbox = self.inboxes.get(&agent);
+        let away = Presence { state: PresenceState::Away, consumer: None, since: session.created_at };
+        Ok(SessionView {
+            pending: inbox.map_or(0, |inbox| inbox.pending),
+            leased: inbox.map_or(0, |inbox| inbox.leased),
+            unread: self.inboxes.get(&user).map_or(0, |inbox| inbox.pending),
+            presence: self.presence(&agent).unwrap_or(away),
+            session,
+        })
+    }
+
+    fn not_open(&self, id: SessionId) -> SessionError {
+        match self.find_session(id) {
+            Some(_) => SessionError::Closed(id),
+            None => SessionError::Unknown(id),
+        }
+    }
+
+    pub(super) fn adopt_session(&mut self, session: Session) {
+        self.timers.set(session.last_activity + self.policy.session_ttl, Timer::SessionEnd(session.id));
+        self.sessions.insert(session.id, session);
+    }
+
+    pub(super) fn adopt_mailbox(&mut self, mailbox: Mailbox, now: Timestamp) {
+        let mut inbox = Inbox::new(mailbox);
+        if inbox.row.presence.state != PresenceState::Away {
+            inbox.present_until = now + self.policy.presence_grace;
+            self.timers.set(inbox.present_until, Timer::Away(inbox.row.address.clone()));
+        }
+        self.inboxes.insert(inbox.row.address.clone(), inbox);
+    }
+
+    /// Takes up the longer work that a load found unfinished.
+    pub(super) fn resume_work(&mut self, now: Timestamp) {
+        let closed: BTreeSet<SessionId> = self
+            .inboxes
+            .keys()
+            .filter_map(Address::session)
+            .filter(|session| !self.sessions.contains_key(session))
+            .collect();
+        for session in closed {
+            self.timers.set(now, Timer::CloseOn(session));
+        }
+        for (address, inbox) in self.inboxes.iter().filter(|(address, _)| !address.is_work()) {
+            let first =
+                inbox.lanes.values().filter_map(|lane| lane.first_key_value()).map(|(place, _)| *place).min();
+            if first.is_some_and(|place: Seq| place <= inbox.row.read_to) {
+                self.timers.set(now, Timer::ReadOn(address.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Judging a token, and what its holder says with it.
+
+use alloc::{sync::Arc, vec, vec::Vec};
+use core::{iter, time::Duration};
+
+use super::{
+    Shard, Step, Subject,
+    batch::{Charge, Return},
+};
+use crate::{
+    delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
+    event::EventKind,
+    id::{DeliveryId, MessageId},
+    message::Priority,
+    policy::LateAck,
+    publish::{Publish, Published, Routed},
+    settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled},
+    store::RowKey,
+    time::Timestamp,
+};
+
+impl Settle {
+    /// Everything it wants to settle.
+    pub(super) fn proofs(&self) -> impl Iterator<Item = &Proof> {
+        let covers = match &self.outcome {
+            Outcome::Answer { covers, .. } => covers.as_slice(),
+            _ => &[],
+        };
+        iter::once(&self.proof).chain(covers)
+    }
+}
+
+/// What a token is worth.
+enum Worth {
+    /// Its lease lasts, or an ack or answer may still come: go on.
+    Good(DeliveryId),
+    /// The same was said with it before.
+    Repeated(DeliveryId),
+}
+
+impl Shard {
+    pub(super) fn name_proof(&self, proof: &Proof, keys: &mut Vec<RowKey>) {
+        match proof {
+            Proof::Lease(delivery, _) => keys.push(RowKey::Delivery(*delivery)),
+            Proof::Message(message, _) => self.name_chain(*message, keys),
+        }
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        settle: Settle,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<Settled, SettleError> {
+        let fingerprint = match &settle.outcome {
+            Outcome::Answer { reply, .. } => Some(reply.fingerprint),
+            _ => None,
+        };
+        let id = match self.judge(&settle.proof, settle.outcome.kind(), fingerprint)? {
+            Worth::Good(id) => id,
+            Worth::Repeated(id) => return Ok(self.repeated(id, &settle.outcome)),
+        };
+        if let Outcome::Answer { .. } = settle.outcome
+            && let Some(session) = self.deliveries[&id].mailbox.session()
+            && !self.sessions.contains_key(&session)
+        {
+            return Err(SettleError::SessionClosed);
+        }
+        self.see(id, now, step);
+        let mut settled = Settled {
+            delivery: id,
+            message: self.deliveries[&id].message,
+            state: State::Leased,
+            until: None,
+            already_done: false,
+            reply: None,
+            not_covered: Vec::new(),
+            cancel_requested: self.deliveries[&id].cancel_requested,
+        };
+        match settle.outcome {
+            Outcome::Ack => self.finish(id, OutcomeKind::Ack, None, now, step),
+            Outcome::Answer { reply, covers } => self.answer(&mut settled, reply, &covers, now, step),
+            Outcome::Extend { by, progress } => self.extend(id, by, progress, now, step),
+            Outcome::Release { delay } => {
+                self.hand_back(id, OutcomeKind::Release, Charge::Free(delay), None, now, step);
+            }
+            Outcome::Nack { delay, error } => {
+                self.hand_back(id, OutcomeKind::Nack, Charge::Failure(delay), error, now, step);
+            }
+            Outcome::Reject { reason } => self.reject(id, reason, now, step),
+        }
+        if let Some(delivery) = self.find(id) {
+            settled.state = delivery.state;
+            settled.until =
+                delivery.grant.as_ref().filter(|grant| grant.end.is_none()).map(|grant| grant.until);
+        }
+        Ok(settled)
+    }
+
+    /// Judges a proof, in the order that the semantics lay down.
+    fn judge(
+        &self,
+        proof: &Proof,
+        outcome: OutcomeKind,
+        fingerprint: Option<[u8; 32]>,
+    ) -> Result<Worth, SettleError> {
+        let (delivery, grant, lease) = self.proven(proof)?;
+        if grant.lease > lease {
+            return Err(SettleError::LeaseLost { state: delivery.state });
+        }
+        if grant.lease < lease {
+            return Err(SettleError::UnknownToken);
+        }
+        if let Some(GrantEnd::Spent { outcome: said, reply, fingerprint: given }) = grant.end {
+            return if said == outcome && given == fingerprint {
+                Ok(Worth::Repeated(delivery.id))
+            } else {
+                Err(SettleError::AlreadySettled { outcome: said, reply })
+            };
+        }
+        let current = delivery.state == State::Leased;
+        let late = !delivery.state.is_terminal()
+            && self.policy.late_ack == LateAck::Accept
+            && matches!(outcome, OutcomeKind::Ack | OutcomeKind::Answer);
+        if current || late {
+            Ok(Worth::Good(delivery.id))
+        } else {
+            Err(SettleError::LeaseLost { state: delivery.state })
+        }
+    }
+
+    /// The delivery a proof speaks of, its newest grant, and the lease that is claimed.
+    fn proven(&self, proof: &Proof) -> Result<(&Delivery, &Grant, Lease), SettleError> {
+        match proof {
+            Proof::Lease(id, lease) => {
+                let delivery = self.find(*id).ok_or(SettleError::UnknownToken)?;
+                let grant = delivery.grant.as_ref().ok_or(SettleError::UnknownToken)?;
+                Ok((delivery, grant, *lease))
+            }
+            Proof::Message(message, consumer) => {
+                let delivery = self.chain(*message).last().ok_or(SettleError::UnknownToken)?;
+                let grant = delivery.grant.as_ref().ok_or(SettleError::HandleNeeded)?;
+                let holder = consumer.named && grant.consumer == *consumer;
+                let only = delivery.attempt == 1 && !grant.consumer.named;
+                if holder || only {
+                    Ok((delivery, grant, grant.lease))
+                } else {
+                    Err(SettleError::HandleNeeded)
+                }
+            }
+        }
+    }
+
+    /// What the first call was told, as far as it still matters.
+    fn repeated(&self, id: DeliveryId, outcome: &Outcome) -> Settled {
+        let delivery = self.find(id).expect("it has just been judged");
+        let not_covered = match outcome {
+            Outcome::Answer { covers, .. } => covers
+                .iter()
+                .enumerate()
+                .filter_map(|(position, proof)| {
+                    let error = match self.proven(proof) {
+                        Ok((covered, ..)) if covered.reply == delivery.reply => return None,
+                        Ok((covered, ..)) => SettleError::LeaseLost { state: covered.state },
+                        Err(error) => error,
+                    };
+                    Some(NotCovered { position, error })
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        Settled {
+            delivery: id,
+            message: delivery.message,
+            state: delivery.state,
+            until: None,
+            already_done: true,
+            reply: delivery.reply.map(|reply| self.published_before(reply, delivery)),
+            not_covered,
+            cancel_requested: delivery.cancel_requested,
+        }
+    }
+
+    /// Notes the evidence that the consumer has read what it was given.
+    fn see(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
+        let delivery = &self.deliveries[&id];
+        let mailbox = delivery.mailbox.clone();
+        let subject = Subject::from(delivery);
+        if delivery.receipts.seen.is_none() {
+            self.tell(subject, EventKind::Seen, now, step);
+            self.update(id, now, step, |delivery| delivery.receipts.seen = Some(now));
+        }
+        self.show_up(&mailbox, now);
+        if let Some(session) = subject.session {
+            self.touch(session, now, step);
+        }
+    }
+
+    /// Ends a delivery well.
+    fn finish(
+        &mut self,
+        id: DeliveryId,
+        outcome: OutcomeKind,
+        reply: Option<(MessageId, [u8; 32])>,
+        now: Timestamp,
+        step: &mut Step,
+    ) {
+        let subject = Subject::from(&self.deliveries[&id]);
+        self.update(id, now, step, |delivery| {
+            delivery.state = State::Done;
+            delivery.reply = reply.map(|(reply, _)| reply);
+            delivery.receipts.settled = Some(now);
+            delivery.receipts.answered = reply.map(|_| now);
+            spend(delivery, outcome, reply);
+        });
+        let kind = reply.map_or(EventKind::Settled, |(reply, _)| EventKind::Answered { reply });
+        self.tell(subject, kind, now, step);
+    }
+
+    fn answer(
+        &mut self,
+        settled: &mut Settled,
+        reply: Reply,
+        covers: &[Proof],
+        now: Timestamp,
+        step: &mut Step,
+    ) {
+        let delivery = &self.deliveries[&settled.delivery];
+        let publish = Publish {
+            id: reply.id,
+            from: reply.from,
+            verified: reply.verified,
+            to: delivery.mailbox.origin(),
+            kind: reply.kind,
+            priority: Priority::NORMAL,
+            payload: reply.payload,
+            key: None,
+            reply_to: Some(delivery.message),
+            correlation_id: None,
+            headers: reply.headers,
+            delay: Duration::ZERO,
+            ttl: None,
+            idempotency: None,
+        };
+        let answer = (reply.id, reply.fingerprint);
+        settled.reply = Some(self.accept(publish, now, step));
+        self.finish(settled.delivery, OutcomeKind::Answer, Some(answer), now, step);
+        for (position, proof) in covers.iter().enumerate() {
+            match self.judge(proof, OutcomeKind::Answer, Some(reply.fingerprint)) {
+                Ok(Worth::Good(id)) => {
+                    self.see(id, now, step);
+                    self.finish(id, OutcomeKind::Answer, Some(answer), now, step);
+                }
+                Ok(Worth::Repeated(id))
+                    if self.find(id).is_some_and(|covered| covered.reply == Some(reply.id)) => {}
+                Ok(Worth::Repeated(id)) => {
+                    let earlier = self.find(id).and_then(|covered| covered.reply);
+                    let error = SettleError::AlreadySettled { outcome: OutcomeKind::Answer, reply: earlier };
+                    settled.not_covered.push(NotCovered { position, error });
+                }
+                Err(error) => settled.not_covered.push(NotCovered { position, error }),
+            }
+        }
+    }
+
+    /// Prolongs the whole batch that the delivery was granted with.
+    fn extend(
+        &mut self,
+        id: DeliveryId,
+        by: Option<Duration>,
+        progress: Option<Arc<str>>,
+        now: Timestamp,
+        step: &mut Step,
+    ) {
+        let grant = self.deliveries[&id].grant.as_ref().expect("a current lease has a grant");
+        let batch = &self.batches[&grant.batch];
+        let latest = batch.started + self.policy.max_lease;
+        let until = batch.until.max(latest.min(now + by.unwrap_or(self.policy.agent.lease)));
+        for member in batch.members.clone() {
+            self.update(member, now, step, |delivery| {
+                if let Some(grant) = &mut delivery.grant {
+                    grant.until = until;
+                }
+                if member == id {
+                    delivery.receipts.progressed = Some(now);
+                    delivery.progress = progress.clone().or(delivery.progress.take());
+                }
+            });
+        }
+        let kind = EventKind::Progressed { text: progress, until };
+        self.tell(Subject::from(&self.deliveries[&id]), kind, now, step);
+    }
+
+    fn hand_back(
+        &mut self,
+        id: DeliveryId,
+        outcome: OutcomeKind,
+        charge: Charge,
+        error: Option<Arc<str>>,
+        now: Timestamp,
+        step: &mut Step,
+    ) {
+        let reason = match outcome {
+            OutcomeKind::Nack => ReturnReason::Nack,
+            _ => ReturnReason::Release,
+        };
+        let end = GrantEnd::Spent { outcome, reply: None, fingerprint: None };
+        self.give_back(id, Return { reason, end, charge, error }, now, step);
+    }
+
+    fn reject(&mut self, id: DeliveryId, reason: Option<Arc<str>>, now: Timestamp, step: &mut Step) {
+        let cancelled = self.deliveries[&id].cancel_requested;
+        self.update(id, now, step, |delivery| {
+            delivery.last_error = reason.or(delivery.last_error.take());
+            spend(delivery, OutcomeKind::Reject, None);
+        });
+        if cancelled {
+            self.withdraw(id, now, step);
+        } else {
+            self.give_up(id, DeadReason::Rejected, now, step);
+        }
+    }
+
+    fn published_before(&self, reply: MessageId, delivery: &Delivery) -> Published {
+        let mailbox = delivery.mailbox.origin();
+        Published {
+            message: reply,
+            seq: self.find(DeliveryId::of(reply, 0)).and_then(|sent| sent.place).unwrap_or_default(),
+            duplicate: true,
+            deliveries: vec![Routed { delivery: DeliveryId::of(reply, 0), mailbox: mailbox.clone() }],
+            delivery_count: 1,
+            depth: 0,
+            presence: self.presence(&mailbox),
+        }
+    }
+}
+
+fn spend(delivery: &mut Delivery, outcome: OutcomeKind, reply: Option<(MessageId, [u8; 32])>) {
+    if let Some(grant) = &mut delivery.grant {
+        grant.end = Some(GrantEnd::Spent {
+            outcome,
+            reply: reply.map(|(id, _)| id),
+            fingerprint: reply.map(|(_, fingerprint)| fingerprint),
+        });
+    }
+}

@@ -1,0 +1,77 @@
+//! What happens by itself, and when.
+
+use alloc::collections::BTreeSet;
+
+use super::{Shard, Step};
+use crate::{
+    address::Address,
+    command::CallId,
+    delivery::Lease,
+    id::{DeliveryId, SessionId, TaskId},
+    time::Timestamp,
+};
+
+/// Something that becomes due. Whether it still holds is checked when it does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A batch of leases ends.
+    LeaseEnd(Lease),
+    /// The answer that granted a batch was lost, and nobody has repeated the attempt.
+    AnswerLost(Lease),
+    /// A pause is over, or a scheduled message is due.
+    Visible(DeliveryId),
+    /// A message has had its time.
+    Expire(DeliveryId),
+    /// A parked receive has waited long enough.
+    Wait(CallId),
+    /// The taker of a mailbox should have been back.
+    Away(Address),
+    /// A conversation has been quiet for its whole time.
+    SessionEnd(SessionId),
+    /// What was read of a mailbox is settled, a step at a time.
+    ReadOn(Address),
+    /// What a closed conversation left is given up, a step at a time.
+    CloseOn(SessionId),
+    /// A task has had its time.
+    Task(TaskId),
+}
+
+/// Timers in the order they become due.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BTreeSet<(Timestamp, Timer)>);
+
+impl Timers {
+    pub(super) fn first(&self) -> Option<Timestamp> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
+        self.0.insert((at, timer));
+    }
+
+    pub(super) fn clear(&mut self, at: Timestamp, timer: Timer) {
+        self.0.remove(&(at, timer));
+    }
+
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
+        self.0.first().filter(|(at, _)| *at <= now)?;
+        self.0.pop_first().map(|(_, timer)| timer)
+    }
+}
+
+impl Shard {
+    pub(super) fn fire(&mut self, timer: Timer, now: Timestamp, step: &mut Step) {
+        match timer {
+            Timer::LeaseEnd(batch) => self.end_batch(batch, now, step),
+            Timer::AnswerLost(batch) => self.end_lost(batch, now, step),
+            Timer::Visible(delivery) => self.become_visible(delivery, now, step),
+            Timer::Expire(delivery) => self.expire(delivery, now, step),
+            Timer::Wait(call) => self.end_wait(call, step),
+            Timer::Away(mailbox) => self.miss(&mailbox, now, step),
+            Timer::SessionEnd(session) => self.end_session(session, now, step),
+            Timer::ReadOn(mailbox) => self.read_on(&mailbox, now, step),
+            Timer::CloseOn(session) => self.close_on(session, now, step),
+            Timer::Task(task) => self.end_task(task, step),
+        }
+    }
+}

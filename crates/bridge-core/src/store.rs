@@ -1,0 +1,279 @@
+//! What a store must do: keep rows and a log, durably, under an epoch. It knows no semantics.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::{error, fmt, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    address::Address,
+    command::Reader,
+    delivery::Delivery,
+    event::Event,
+    id::{DeliveryId, MessageId, Name, NodeId, SessionId, ShardId, TaskId},
+    log::{LogId, LogPage, Scope, Seq},
+    mailbox::Mailbox,
+    message::Message,
+    publish::{IdempotencyRecord, IdempotencyScope},
+    session::Session,
+    task::Task,
+    time::Timestamp,
+};
+
+/// Rows, messages and logs of many shards; one writer per shard.
+///
+/// A batch handed to [`commit`](Store::commit) is applied whole or not at all, and is on stable storage when the call
+/// returns. Nothing else changes rows. Timestamps are stored as they come; a store reads no clock.
+///
+/// # Source
+/// The split into a deciding owner and a row log follows S2's lite server and openraft's engine.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Becomes the owner of `shard` for `ttl` from `now`. Every acquisition raises the epoch, and precedes a load.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Owned`] while another node's ownership lasts.
+    async fn acquire(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Ownership, StoreError>;
+
+    /// Prolongs an ownership to `ttl` from `now`.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Fenced`] if a newer epoch exists.
+    async fn renew(&self, owner: &Ownership, now: Timestamp, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Gives up an ownership, so that the next owner need not wait. Giving up a lost one is no error.
+    async fn release(&self, owner: &Ownership) -> Result<(), StoreError>;
+
+    /// The live rows of the shard ([`Row::is_live`]) in the order of their keys, a page at a time: those after `after`.
+    /// An empty page ends it.
+    async fn load(&self, owner: &Ownership, after: Option<RowKey>) -> Result<Vec<Row>, StoreError>;
+
+    /// The rows with these keys, live or not, each in its place; `None` where there is none.
+    async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError>;
+
+    /// At most `limit` rows of a named index, for observers.
+    async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// Applies all of `changes` in order, or none; durable on return. Applying the same batch twice equals once.
+    ///
+    /// # Errors
+    /// * [`StoreErrorKind::Fenced`] — the epoch is old; nothing was changed.
+    /// * [`StoreErrorKind::Full`] — no space; nothing was changed.
+    /// * Others — whether the batch was applied is unknown; acquire and load again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the batch applied whole or not at all.
+    async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError>;
+
+    /// At most `limit` events of `scope` after `after`, in order, with the bounds of the log at that moment. The payload
+    /// of what they speak of is fetched by [`get`](Store::get).
+    async fn read_log(
+        &self,
+        shard: ShardId,
+        scope: Scope,
+        after: Seq,
+        limit: usize,
+    ) -> Result<LogPage, StoreError>;
+}
+
+/// Proof that a node owns a shard, as long as no newer epoch exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    /// What is owned.
+    pub shard: ShardId,
+    /// By whom.
+    pub node: NodeId,
+    /// The fencing number.
+    pub epoch: u64,
+}
+
+/// One thing a store keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Row {
+    /// The shard's own identity and secret.
+    Identity(Identity),
+    /// A conversation.
+    Session(Session),
+    /// A mailbox.
+    Mailbox(Mailbox),
+    /// A delivery.
+    Delivery(Box<Delivery>),
+    /// A message with its payload.
+    Message(Box<Message>),
+    /// A remembered publish.
+    Idempotency(IdempotencyRecord),
+    /// A reader's own place in a conversation.
+    Reader(Reader),
+    /// A task.
+    Task(Task),
+}
+
+/// What a shard is given once, at its first load.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The identity of its log.
+    pub log: LogId,
+    /// The key that tokens are made with.
+    pub token_key: [u8; 32],
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("log", &self.log).field("token_key", &"***").finish()
+    }
+}
+
+/// Names a row. Keys order by kind, then by what they name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RowKey {
+    /// Of [`Row::Identity`].
+    Identity,
+    /// Of [`Row::Session`].
+    Session(SessionId),
+    /// Of [`Row::Mailbox`].
+    Mailbox(Address),
+    /// Of [`Row::Delivery`].
+    Delivery(DeliveryId),
+    /// Of [`Row::Message`].
+    Message(MessageId),
+    /// Of [`Row::Idempotency`].
+    Idempotency(IdempotencyScope),
+    /// Of [`Row::Reader`].
+    Reader(SessionId, Name),
+    /// Of [`Row::Task`].
+    Task(TaskId),
+}
+
+impl Row {
+    /// The row's name.
+    pub fn key(&self) -> RowKey {
+        match self {
+            Self::Identity(_) => RowKey::Identity,
+            Self::Session(session) => RowKey::Session(session.id),
+            Self::Mailbox(mailbox) => RowKey::Mailbox(mailbox.address.clone()),
+            Self::Delivery(delivery) => RowKey::Delivery(delivery.id),
+            Self::Message(message) => RowKey::Message(message.id),
+            Self::Idempotency(record) => RowKey::Idempotency(record.scope.clone()),
+            Self::Reader(reader) => RowKey::Reader(reader.session, reader.name.clone()),
+            Self::Task(task) => RowKey::Task(task.id),
+        }
+    }
+
+    /// Whether a shard needs the row in memory: the others are fetched when a command names them.
+    pub fn is_live(&self) -> bool {
+        match self {
+            Self::Identity(_) | Self::Mailbox(_) | Self::Task(_) => true,
+            Self::Session(session) => session.closed_at.is_none(),
+            Self::Delivery(delivery) => !delivery.state.is_terminal(),
+            Self::Message(_) | Self::Idempotency(_) | Self::Reader(_) => false,
+        }
+    }
+}
+
+/// One line of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Insert the row, or put it in the place of the one with its key.
+    Put(Row),
+    /// Remove the row with this key, if there is one.
+    Delete(RowKey),
+    /// Append to the log. An event whose place is taken is the same event again.
+    Append(Event),
+}
+
+/// A named order of rows for observers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Index {
+    /// Sessions, newest first, older than the one named.
+    Sessions {
+        /// Only those that began before this one.
+        before: Option<SessionId>,
+    },
+    /// Messages of a session, newest first.
+    Messages {
+        /// The session.
+        session: SessionId,
+        /// Only those before this place.
+        before: Option<Seq>,
+    },
+    /// Messages of a session, oldest first.
+    MessagesAfter {
+        /// The session.
+        session: SessionId,
+        /// Only those after this place.
+        after: Seq,
+    },
+    /// Remembered publishes whose time has passed.
+    IdempotencyBefore(Timestamp),
+}
+
+/// A fault of a store.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {message}")]
+pub struct StoreError {
+    /// What to do about it.
+    pub kind: StoreErrorKind,
+    /// What was being done.
+    pub operation: &'static str,
+    /// What went wrong, for an operator.
+    pub message: String,
+    /// Where it came from.
+    #[source]
+    pub source: Option<Box<dyn error::Error + Send + Sync>>,
+}
+
+/// What a fault calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// A newer owner exists: stop.
+    Fenced,
+    /// Another node or process owns it: try later.
+    Owned,
+    /// No space is left: what was there is there.
+    Full,
+    /// The medium failed: nothing is sure until it was opened again.
+    Unavailable,
+    /// What was read makes no sense.
+    Corrupt,
+    /// The data was written by a newer version.
+    TooNew,
+}
+
+/// What clients of the older protocol agreed on when they connected, kept so that a restart does not cut them off.
+///
+/// Conversations are not in here: they live in the shard.
+#[async_trait]
+pub trait HandshakeStore: fmt::Debug + Send + Sync + 'static {
+    /// Keeps `record` under its id.
+    async fn save(&self, record: Handshake) -> Result<(), StoreError>;
+    /// The record with this id.
+    async fn find(&self, id: &str) -> Result<Option<Handshake>, StoreError>;
+    /// Forgets the record with this id.
+    async fn delete(&self, id: &str) -> Result<(), StoreError>;
+    /// Forgets the records last saved before `before`.
+    async fn forget(&self, before: Timestamp) -> Result<(), StoreError>;
+}
+
+/// One client's agreement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// The id the client was given.
+    pub id: String,
+    /// Who the client is.
+    pub principal: Name,
+    /// When it was last saved.
+    pub saved_at: Timestamp,
+    /// What was agreed, as the protocol's own library wrote it.
+    pub data: Vec<u8>,
+}

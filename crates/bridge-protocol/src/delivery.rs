@@ -1,0 +1,198 @@
+//! How a message fares on its way to one mailbox.
+
+use bridge_core as core;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// One delivery.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Delivery {
+    /// `dlv_…`.
+    pub id: String,
+    /// The message.
+    pub message_id: String,
+    /// Where it goes.
+    pub mailbox: String,
+    /// `pending`, `leased`, `done`, `dead` or `cancelled`.
+    pub state: String,
+    /// Leases given so far.
+    pub attempt: u32,
+    /// Returns that were charged.
+    pub failures: u32,
+    /// While pending: not handed out before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visible_at: Option<Time>,
+    /// Given up after, unless leased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// While leased: who holds it, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    /// What is proven to have happened, and when.
+    pub receipts: Receipts,
+    /// What its consumer last said it was doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<String>,
+    /// While dead: why. `max_failures`, `rejected`, `expired`, `too_many_releases` or `session_closed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last thing a consumer said when it gave it back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_id: Option<String>,
+    /// The sender has asked for it back.
+    pub cancel_requested: bool,
+    /// The delivery it was made from by a redrive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redrive_of: Option<String>,
+    /// The delivery that a redrive made from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redriven_as: Option<String>,
+    /// Each hand-over and how it ended: in `GET /api/deliveries/{id}` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<Attempt>>,
+}
+
+/// Who holds a delivery.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lease {
+    /// The consumer's name.
+    pub consumer: String,
+    /// When the lease began.
+    pub started_at: Time,
+    /// When it ends.
+    pub until: Time,
+}
+
+/// Times of what is proven to have happened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Receipts {
+    /// It became durable.
+    pub accepted: Time,
+    /// It was last granted to a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presented: Option<Time>,
+    /// The newest lease's token was first used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Time>,
+    /// Its consumer last said that it was working.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progressed: Option<Time>,
+    /// It was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Time>,
+    /// It was acknowledged or answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Time>,
+    /// Its reader has passed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<Time>,
+    /// It was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead: Option<Time>,
+}
+
+/// One hand-over.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its ordinal, from 1.
+    pub attempt: u32,
+    /// Who got it.
+    pub consumer: String,
+    /// When.
+    pub presented_at: Time,
+    /// When it ended, if it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Time>,
+    /// How it ended: `answered`, `settled`, `nack`, `release`, `timeout`, `answer_lost`, `dead` or `cancelled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// What the consumer said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<&core::Delivery> for Delivery {
+    fn from(delivery: &core::Delivery) -> Self {
+        let receipts = &delivery.receipts;
+        let text = |text: &std::sync::Arc<str>| text.to_string();
+        Self {
+            id: delivery.id.to_string(),
+            message_id: delivery.message.to_string(),
+            mailbox: delivery.mailbox.to_string(),
+            state: delivery.state.as_str().to_owned(),
+            attempt: delivery.attempt,
+            failures: delivery.failures,
+            visible_at: match delivery.state {
+                core::State::Pending { visible_at } => Some(visible_at.into()),
+                _ => None,
+            },
+            expires_at: delivery.expires_at.map(Into::into),
+            lease: delivery.grant.as_ref().filter(|_| delivery.state == core::State::Leased).map(|grant| {
+                Lease {
+                    consumer: (&grant.consumer.name).into(),
+                    started_at: grant.started.into(),
+                    until: grant.until.into(),
+                }
+            }),
+            receipts: Receipts {
+                accepted: receipts.accepted.into(),
+                presented: receipts.presented.map(Into::into),
+                seen: receipts.seen.map(Into::into),
+                progressed: receipts.progressed.map(Into::into),
+                answered: receipts.answered.map(Into::into),
+                settled: receipts.settled.map(Into::into),
+                read: receipts.read.map(Into::into),
+                dead: receipts.dead.map(Into::into),
+            },
+            progress: delivery.progress.as_ref().map(text),
+            reason: match delivery.state {
+                core::State::Dead(reason) => Some(reason.as_str().to_owned()),
+                _ => None,
+            },
+            last_error: delivery.last_error.as_ref().map(text),
+            reply_id: delivery.reply.map(|id| id.to_string()),
+            cancel_requested: delivery.cancel_requested,
+            redrive_of: delivery.redrive_of.map(|id| id.to_string()),
+            redriven_as: delivery.redriven_as.map(|id| id.to_string()),
+            attempts: None,
+        }
+    }
+}
+
+impl Attempt {
+    /// Tells the hand-overs of a delivery from its part of the log, oldest first.
+    pub fn history(events: &[core::Event]) -> Vec<Self> {
+        let mut attempts: Vec<Self> = Vec::new();
+        for event in events {
+            if let core::EventKind::Presented { attempt, consumer, .. } = &event.kind {
+                attempts.push(Self {
+                    attempt: *attempt,
+                    consumer: consumer.into(),
+                    presented_at: event.at.into(),
+                    ended_at: None,
+                    outcome: None,
+                    error: None,
+                });
+                continue;
+            }
+            let (outcome, error) = match &event.kind {
+                core::EventKind::Answered { .. } => ("answered", &None),
+                core::EventKind::Settled => ("settled", &None),
+                core::EventKind::Returned { reason, error, .. } => (reason.as_str(), error),
+                core::EventKind::Dead { error, .. } => ("dead", error),
+                core::EventKind::Cancelled => ("cancelled", &None),
+                _ => continue,
+            };
+            if let Some(last) = attempts.last_mut().filter(|last| last.ended_at.is_none()) {
+                last.ended_at = Some(event.at.into());
+                last.outcome = Some(outcome.to_owned());
+                last.error = error.as_ref().map(ToString::to_string);
+            }
+        }
+        attempts
+    }
+}

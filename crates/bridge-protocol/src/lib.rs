@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod code;
+mod delivery;
+mod event;
+mod message;
+mod problem;
+mod receive;
+mod session;
+mod settle;
+mod time;
+
+pub use code::{Code, Retry};
+pub use delivery::{Attempt, Delivery, Lease, Receipts};
+pub use event::{Event, EventPage};
+pub use message::{Message, Published, Routed, SendMessage, text_of, text_payload};
+pub use problem::Problem;
+pub use receive::{Directive, Granted, Receive, Received};
+pub use session::{OpenSession, Page, Presence, Read, Session, Snapshot};
+pub use settle::{NotCovered, Reply, Settle, SettleCall, SettleResult, SettleResults, Settled};
+pub use time::Time;

@@ -1,0 +1,85 @@
+//! Taking deliveries.
+
+use bridge_core as core;
+use serde::{Deserialize, Serialize};
+
+use crate::{message::Message, time::Time};
+
+/// A wish for deliveries.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Receive {
+    /// Where from: `session:<id>/agent`.
+    pub mailbox: String,
+    /// What the taker calls itself; the same name may come back for what it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
+    /// At most so many; 1 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// At most so many bytes of payload, but one message in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// How long to wait if nothing is there; 0 to 60000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// How long the leases last; the mailbox's own time if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<u64>,
+    /// Repeating the attempt gives the same deliveries with the same tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_id: Option<String>,
+}
+
+/// What a receive got.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Received {
+    /// The deliveries, in order.
+    pub deliveries: Vec<Granted>,
+    /// What the consumer holds besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Granted>,
+    /// What to do next.
+    pub directive: Directive,
+    /// How many deliveries still wait.
+    pub depth: u32,
+}
+
+/// A delivery in the caller's hands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Granted {
+    /// `dlv_…`.
+    pub id: String,
+    /// What to settle it with.
+    pub token: String,
+    /// The short form of the token, valid together with the message's id.
+    pub handle: String,
+    /// Ordinal of the hand-over, from 1.
+    pub attempt: u32,
+    /// When the lease ends.
+    pub lease_until: Time,
+    /// The sender has asked for it back: settle it or give it back.
+    pub cancel_requested: bool,
+    /// What is delivered; `null` if its content was removed.
+    pub message: Option<Message>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Directive {
+    /// `process`, `wait_again` or `end_turn`.
+    pub action: String,
+    /// How long to pause before it.
+    pub delay_ms: u64,
+    /// Why: `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `shutting_down` or `replaced`.
+    pub reason: String,
+}
+
+impl From<&core::Directive> for Directive {
+    fn from(directive: &core::Directive) -> Self {
+        Self {
+            action: directive.action.as_str().to_owned(),
+            delay_ms: u64::try_from(directive.delay.as_millis()).unwrap_or(u64::MAX),
+            reason: directive.reason.as_str().to_owned(),
+        }
+    }
+}
