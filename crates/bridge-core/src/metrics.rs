@@ -1,6 +1,6 @@
 //! What a running bridge measures. Adapters map it to Prometheus or OpenTelemetry.
 
-use core::{fmt, time::Duration};
+use core::fmt;
 
 /// Takes measures. All methods may do nothing.
 pub trait Metrics: fmt::Debug + Send + Sync + 'static {
@@ -13,7 +13,7 @@ pub trait Metrics: fmt::Debug + Send + Sync + 'static {
 impl Metrics for () {}
 
 /// One measure.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Measure {
     /// A batch became durable.
@@ -22,8 +22,6 @@ pub enum Measure {
         commands: usize,
         /// Lines it wrote.
         changes: usize,
-        /// How long it took.
-        took: Duration,
     },
     /// A batch failed and the shard was loaded again.
     Reload,

@@ -1,0 +1,431 @@
+//! The owner of a shard: takes what was sent, lets the shard decide, commits once, lets the effects out.
+//!
+//! *Invariant:* no effect leaves before its step's changes are durable. *Invariant:* a commit that failed ends the
+//! shard's life: it is dropped and loaded again; there is no rollback.
+
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
+
+use bridge_core::{
+    Action, Answer, CallId, Change, Clock, Command, Directive, DirectiveReason, Effect, Identity, LogId,
+    LostAnswer, Measure, Metrics, NodeId, Ownership, Policy, Receive, Received, Request, Row, Scope, Seq,
+    Shard, ShardId, Step, Store, StoreError, StoreErrorKind, Timestamp,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    fault::{Fault, Health},
+    inbox::{Answered, HandOver, Input, WeakInlet},
+    tail::Tail,
+};
+
+/// Commands that one commit answers at most.
+const BATCH: usize = 1_024;
+
+/// How long an ownership lasts without being renewed by a commit.
+const OWNERSHIP: Duration = Duration::from_secs(10);
+
+/// The pause between attempts to use a store that has failed.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// What an actor is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) policy: Policy,
+    pub(crate) shard: ShardId,
+    pub(crate) node: NodeId,
+}
+
+#[derive(Debug)]
+pub(crate) struct Actor {
+    parts: Parts,
+    inbox: mpsc::Receiver<Input>,
+    /// For the hand-overs it sends out: it must not keep itself alive.
+    inlet: WeakInlet,
+    tail: Arc<Tail>,
+    health: watch::Sender<Health>,
+    /// Who waits for an answer.
+    calls: HashMap<CallId, Call>,
+    /// Commands that are to be handled again.
+    again: Vec<Request>,
+    /// Numbers commands that nobody waits for.
+    notices: u64,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Call {
+    reply: oneshot::Sender<Result<Answered, Fault>>,
+    /// A receive outlives its shard: it is handled again by the next one.
+    receive: Option<(Receive, Timestamp)>,
+}
+
+/// A shard in its owner's hands.
+pub(crate) struct Life {
+    owner: Ownership,
+    shard: Shard,
+    /// The end of its log.
+    pub(crate) head: Seq,
+    /// Its identity and secret.
+    pub(crate) identity: Identity,
+}
+
+impl Parts {
+    /// Becomes the owner of the shard and loads it.
+    pub(crate) async fn begin(&self) -> Result<Life, StoreError> {
+        let Self { store, clock, shard, node, .. } = self;
+        let owner = store.acquire(*shard, *node, clock.now(), OWNERSHIP).await?;
+        self.load(owner).await
+    }
+
+    async fn load(&self, owner: Ownership) -> Result<Life, StoreError> {
+        let bounds = self.store.read_log(owner.shard, Scope::All, Seq::ZERO, 0).await?;
+        let before = Seq(bounds.head.0.saturating_sub(1));
+        let last = self.store.read_log(owner.shard, Scope::All, before, 1).await?;
+        if let Some(event) = last.events.last() {
+            self.clock.not_before(event.at);
+        }
+        let mut identity = None;
+        let mut rows = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.store.load(&owner, after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key());
+            for row in page {
+                match row {
+                    Row::Identity(found) => identity = Some(found),
+                    row => rows.push(row),
+                }
+            }
+        }
+        let identity = match identity {
+            Some(identity) => identity,
+            None => self.found(&owner).await?,
+        };
+        let shard =
+            Shard::new(self.policy.clone(), owner.epoch, random()).load(rows, bounds.head, self.clock.now());
+        Ok(Life { owner, shard, head: bounds.head, identity })
+    }
+
+    /// Gives the shard its identity, at its first load.
+    async fn found(&self, owner: &Ownership) -> Result<Identity, StoreError> {
+        let mut token_key = [0; 32];
+        fill(&mut token_key);
+        let identity = Identity { log: LogId(random()), token_key };
+        self.store.commit(owner, &[Change::Put(Row::Identity(identity.clone()))]).await?;
+        Ok(identity)
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}
+
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system has randomness");
+}
+
+/// Why a shard's life ended.
+enum Exit {
+    Shutdown(Ownership),
+    Lost(Ownership, StoreErrorKind),
+}
+
+impl Actor {
+    pub(crate) fn new(
+        parts: Parts,
+        inbox: mpsc::Receiver<Input>,
+        inlet: WeakInlet,
+        tail: Arc<Tail>,
+        health: watch::Sender<Health>,
+    ) -> Self {
+        Self {
+            parts,
+            inbox,
+            inlet,
+            tail,
+            health,
+            calls: HashMap::new(),
+            again: Vec::new(),
+            notices: u64::MAX,
+            stopping: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self, first: Life) {
+        let mut life = first;
+        let owner = loop {
+            match self.live(life).await {
+                Exit::Shutdown(owner) => break owner,
+                Exit::Lost(owner, kind) => {
+                    self.parts.metrics.record(&Measure::Reload);
+                    match self.revive(owner, kind).await {
+                        Some(next) => life = next,
+                        None => return self.dismiss(),
+                    }
+                }
+            }
+        };
+        self.dismiss();
+        if let Err(error) = self.parts.store.release(&owner).await {
+            tracing::warn!(%error, "the shard was not given up cleanly");
+        }
+    }
+
+    /// The whole life of a shard.
+    async fn live(&mut self, life: Life) -> Exit {
+        let Life { owner, mut shard, .. } = life;
+        self.health.send_replace(if self.stopping { Health::ShuttingDown } else { Health::Ready });
+        self.resubmit();
+        let mut requests = mem::take(&mut self.again);
+        loop {
+            if requests.is_empty() {
+                match self.next_batch(shard.next_timeout()).await {
+                    Some(batch) => requests = batch,
+                    None => return Exit::Shutdown(owner),
+                }
+            }
+            if let Err(error) = self.fetch(&mut shard, &requests).await {
+                return self.lost(owner, Vec::new(), requests, &error);
+            }
+            let now = self.parts.clock.now();
+            let commands = requests.len();
+            let mut step = Step::new();
+            shard.handle_timeout(now, &mut step);
+            for request in requests.drain(..) {
+                shard.handle(request, now, &mut step);
+            }
+            let Step { changes, effects, .. } = step;
+            if !changes.is_empty() {
+                if let Err(error) = self.parts.store.commit(&owner, &changes).await {
+                    return self.lost(owner, effects, requests, &error);
+                }
+                let measure = Measure::Commit { commands, changes: changes.len() };
+                self.parts.metrics.record(&measure);
+                self.tail.announce(changes);
+            }
+            for effect in effects {
+                self.perform(effect, &mut requests);
+            }
+        }
+    }
+
+    /// What has been sent, as soon as there is something or `deadline` has come; nothing more at the end.
+    async fn next_batch(&mut self, deadline: Option<Timestamp>) -> Option<Vec<Request>> {
+        let mut inputs = Vec::new();
+        let clock = Arc::clone(&self.parts.clock);
+        let due = async {
+            match deadline {
+                Some(deadline) => clock.sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            received = self.inbox.recv_many(&mut inputs, BATCH) => if received == 0 { return None },
+            () = due => {}
+        }
+        Some(inputs.into_iter().filter_map(|input| self.admit(input)).collect())
+    }
+
+    /// Notes who waits for an input's answer.
+    fn admit(&mut self, input: Input) -> Option<Request> {
+        match input {
+            Input::Call(call, command, reply) => {
+                let receive = match &command {
+                    Command::Receive(receive) => {
+                        Some((receive.clone(), self.parts.clock.now() + receive.wait))
+                    }
+                    _ => None,
+                };
+                self.calls.insert(call, Call { reply, receive });
+                Some(Request { call, command })
+            }
+            Input::Notice(command) => {
+                if let Command::Unpark(call) = &command {
+                    self.calls.remove(call);
+                }
+                self.notices -= 1;
+                Some(Request { call: CallId(self.notices), command })
+            }
+            Input::Shutdown => {
+                self.stopping = true;
+                self.health.send_replace(Health::ShuttingDown);
+                self.inbox.close();
+                None
+            }
+        }
+    }
+
+    /// Gives the shard the rows that the requests name and it does not hold.
+    async fn fetch(&self, shard: &mut Shard, requests: &[Request]) -> Result<(), StoreError> {
+        let mut known = 0;
+        loop {
+            let mut keys: Vec<_> =
+                requests.iter().flat_map(|request| shard.missing(&request.command)).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            // What was fetched may name further rows; what the shard keeps forgetting it asks for by itself.
+            if keys.is_empty() || known > 4 {
+                return Ok(());
+            }
+            known += 1;
+            let rows = self.parts.store.get(self.parts.shard, &keys).await?;
+            for (key, row) in keys.into_iter().zip(rows) {
+                shard.supply(key, row);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, requests: &mut Vec<Request>) {
+        match effect {
+            Effect::Answer(call, answer) => {
+                if let Some(call) = self.calls.remove(&call) {
+                    let handover = self.handover(&call, &answer);
+                    // If the caller is gone, dropping the answer says so.
+                    let _ = call.reply.send(Ok(Answered { answer, handover }));
+                }
+            }
+            Effect::Need(request, _) => requests.push(request),
+        }
+    }
+
+    fn handover(&self, call: &Call, answer: &Answer) -> HandOver {
+        match (answer, &call.receive) {
+            (Answer::Received(Ok(received)), Some((receive, _))) if !received.granted.is_empty() => {
+                let lost = LostAnswer {
+                    granted: received
+                        .granted
+                        .iter()
+                        .map(|granted| (granted.delivery, granted.lease))
+                        .collect(),
+                    repeatable: receive.repeatable || receive.consumer.named,
+                };
+                HandOver::new(self.inlet.clone(), lost)
+            }
+            _ => HandOver::default(),
+        }
+    }
+
+    /// The step was not committed, or nobody knows: its callers are told, receives wait for the next life.
+    fn lost(
+        &mut self,
+        owner: Ownership,
+        effects: Vec<Effect>,
+        requests: Vec<Request>,
+        error: &StoreError,
+    ) -> Exit {
+        tracing::error!(%error, "a commit failed; the shard is loaded again");
+        let fault = match error.kind {
+            StoreErrorKind::Full => Fault::Full,
+            _ => Fault::OutcomeUnknown,
+        };
+        let answered = effects.into_iter().map(|effect| match effect {
+            Effect::Answer(call, _) => call,
+            Effect::Need(request, _) => request.call,
+        });
+        for call in answered.chain(requests.into_iter().map(|request| request.call)) {
+            if self.calls.get(&call).is_some_and(|call| call.receive.is_none())
+                && let Some(call) = self.calls.remove(&call)
+            {
+                let _ = call.reply.send(Err(fault));
+            }
+        }
+        Exit::Lost(owner, error.kind)
+    }
+
+    /// Receives that outlived their shard are handled by the next one.
+    fn resubmit(&mut self) {
+        let now = self.parts.clock.now();
+        self.calls.retain(|_, call| !call.reply.is_closed());
+        let mut again: Vec<_> = self
+            .calls
+            .iter()
+            .filter_map(|(id, call)| {
+                let (receive, deadline) = call.receive.as_ref()?;
+                let receive = Receive { wait: deadline.since(now), ..receive.clone() };
+                Some(Request { call: *id, command: Command::Receive(receive) })
+            })
+            .collect();
+        again.sort_unstable_by_key(|request| request.call);
+        self.again.append(&mut again);
+    }
+
+    /// Tries to own and load the shard until it works. Meanwhile nothing is written; what can be told is told.
+    async fn revive(&mut self, owner: Ownership, mut kind: StoreErrorKind) -> Option<Life> {
+        let mut shadow: Option<Shard> = None;
+        loop {
+            match self.parts.begin().await {
+                Ok(life) => return Some(life),
+                Err(error) => {
+                    tracing::warn!(%error, "the store cannot be used; trying again in a second");
+                    kind = if kind == StoreErrorKind::Full { kind } else { error.kind };
+                }
+            }
+            let fault = Fault::of(kind);
+            self.health.send_replace(Health::Faulted(fault));
+            if shadow.is_none() {
+                shadow = self.parts.load(owner.clone()).await.ok().map(|life| life.shard);
+            }
+            let probe = self.parts.clock.now() + PROBE;
+            while self.parts.clock.now() < probe {
+                for request in self.next_batch(Some(probe)).await? {
+                    self.refuse_or_tell(request, shadow.as_mut(), fault).await;
+                }
+            }
+            let now = self.parts.clock.now();
+            let late = |_: &CallId, call: &mut Call| {
+                call.receive.as_ref().is_some_and(|(_, deadline)| *deadline <= now)
+            };
+            for (_, call) in self.calls.extract_if(late) {
+                let _ = call.reply.send(Err(fault));
+            }
+        }
+    }
+
+    /// While the store is at fault: what changes nothing is answered, what waits may wait, the rest is refused.
+    async fn refuse_or_tell(&mut self, request: Request, shadow: Option<&mut Shard>, fault: Fault) {
+        let Request { call, command } = request;
+        let reads =
+            matches!(command, Command::InspectSession(_) | Command::Inspect(_) | Command::InspectTask(_));
+        if matches!(command, Command::Receive(_)) {
+            return;
+        }
+        if let Some(shard) = shadow.filter(|_| reads) {
+            let request = Request { call, command };
+            if self.fetch(shard, std::slice::from_ref(&request)).await.is_ok() {
+                let mut step = Step::new();
+                shard.handle(request, self.parts.clock.now(), &mut step);
+                for effect in step.effects {
+                    self.perform(effect, &mut Vec::new());
+                }
+            }
+        }
+        if let Some(call) = self.calls.remove(&call) {
+            let _ = call.reply.send(Err(fault));
+        }
+    }
+
+    /// Sends everybody home who still waits.
+    fn dismiss(&mut self) {
+        for (_, call) in self.calls.drain() {
+            let outcome = if call.receive.is_some() {
+                let directive = Directive {
+                    action: Action::WaitAgain,
+                    delay: PROBE,
+                    reason: DirectiveReason::ShuttingDown,
+                };
+                let received = Received { granted: Vec::new(), held: Vec::new(), directive, depth: 0 };
+                Ok(Answered { answer: Answer::Received(Ok(received)), handover: HandOver::default() })
+            } else {
+                Err(Fault::ShuttingDown)
+            };
+            let _ = call.reply.send(outcome);
+        }
+    }
+}
