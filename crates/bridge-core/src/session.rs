@@ -20,6 +20,8 @@ pub struct Session {
     pub created_at: Timestamp,
     /// When a message was last sent or settled in it.
     pub last_activity: Timestamp,
+    /// Messages sent to the agent's side so far, bounces not counted.
+    pub questions: u64,
     /// When it was closed.
     pub closed_at: Option<Timestamp>,
 }

@@ -122,6 +122,7 @@ impl Shard {
         let deliver_at = (!publish.delay.is_zero()).then(|| now + publish.delay);
         let visible_at = deliver_at.unwrap_or(now);
         let key = publish.key.unwrap_or_else(|| default_key(&publish.from, &publish.to));
+        let bounce = publish.kind.as_str() == "bounce";
         let delivery = Delivery {
             id: delivery_id,
             message: publish.id,
@@ -130,7 +131,7 @@ impl Shard {
             priority: publish.priority,
             place: deliver_at.is_none().then_some(seq),
             size: u32::try_from(publish.payload.len()).unwrap_or(u32::MAX),
-            bounce: publish.kind.as_str() == "bounce",
+            bounce,
             expires_at: publish.ttl.map(|ttl| visible_at + ttl),
             state: State::Pending { visible_at },
             attempt: 0,
@@ -165,6 +166,12 @@ impl Shard {
         step.put(Row::Message(Box::new(message)));
         self.insert(delivery, now, step);
         if let Some(session) = session {
+            if publish.to.is_work()
+                && !bounce
+                && let Some(session) = self.sessions.get_mut(&session)
+            {
+                session.questions += 1;
+            }
             self.touch(session, now, step);
         }
         Published {

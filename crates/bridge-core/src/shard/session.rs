@@ -50,6 +50,7 @@ impl Shard {
             owner: open.owner,
             created_at: now,
             last_activity: now,
+            questions: 0,
             closed_at: None,
         };
         step.put(Row::Session(session.clone()));
