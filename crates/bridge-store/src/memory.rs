@@ -1,0 +1,267 @@
+//! Rows in memory: for tests, and for embedders whose messages need not outlive the process.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bridge_core::{
+    Change, Event, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage, Message, NodeId, Ownership,
+    Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, Timestamp,
+};
+
+use crate::error::{fenced, taken};
+
+/// Rows of one page of a load.
+const PAGE: usize = 1_000;
+
+/// A store that forgets everything when its last handle is dropped.
+///
+/// It fences, orders and refuses as the durable stores do. Handles share what they keep, so that dropping one and going
+/// on with another is what a restart is to a store on disk. An acquisition by another node always succeeds: within one
+/// process the epoch alone decides.
+///
+/// # Example
+/// ```
+/// # use std::time::Duration;
+/// use bridge_core::{NodeId, ShardId, Store, Timestamp};
+/// use bridge_store::MemoryStore;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// let store = MemoryStore::new();
+/// let ttl = Duration::from_secs(10);
+/// let first = store.acquire(ShardId(0), NodeId(1), Timestamp::default(), ttl).await?;
+/// let second = store.clone().acquire(ShardId(0), NodeId(2), Timestamp::default(), ttl).await?;
+/// assert!(second.epoch > first.epoch);
+/// # Ok::<_, bridge_core::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    shards: BTreeMap<ShardId, Shard>,
+    handshakes: BTreeMap<String, Handshake>,
+}
+
+#[derive(Default)]
+struct Shard {
+    epoch: u64,
+    rows: BTreeMap<RowKey, Row>,
+    log: BTreeMap<Seq, Event>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // A batch is checked before its first change, so a panic elsewhere leaves nothing half done.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self.kept();
+        let rows: usize = kept.shards.values().map(|shard| shard.rows.len()).sum();
+        let events: usize = kept.shards.values().map(|shard| shard.log.len()).sum();
+        f.debug_struct("MemoryStore").field("rows", &rows).field("events", &events).finish()
+    }
+}
+
+impl Kept {
+    /// The shard, if `owner` still owns it.
+    fn owned(&mut self, operation: &'static str, owner: &Ownership) -> Result<&mut Shard, StoreError> {
+        let shard = self.shards.entry(owner.shard).or_default();
+        if shard.epoch == owner.epoch { Ok(shard) } else { Err(fenced(operation, owner, shard.epoch)) }
+    }
+}
+
+impl Shard {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(row) => {
+                self.rows.insert(row.key(), row.clone());
+            }
+            Change::Delete(key) => {
+                self.rows.remove(key);
+            }
+            Change::Append(event) => {
+                self.log.insert(event.seq, event.clone());
+            }
+            other => unreachable!("a change this version does not know: {other:?}"),
+        }
+    }
+
+    fn messages_of(&self, session: SessionId) -> Vec<&Message> {
+        let mut messages: Vec<&Message> = self
+            .rows
+            .values()
+            .filter_map(|row| match row {
+                Row::Message(message) if message.session == Some(session) => Some(&**message),
+                _ => None,
+            })
+            .collect();
+        messages.sort_unstable_by_key(|message| message.seq);
+        messages
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn acquire(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+        _now: Timestamp,
+        _ttl: Duration,
+    ) -> Result<Ownership, StoreError> {
+        let mut kept = self.kept();
+        let kept = kept.shards.entry(shard).or_default();
+        kept.epoch += 1;
+        Ok(Ownership { shard, node, epoch: kept.epoch })
+    }
+
+    async fn renew(&self, owner: &Ownership, _now: Timestamp, _ttl: Duration) -> Result<(), StoreError> {
+        self.kept().owned("renew", owner).map(drop)
+    }
+
+    async fn release(&self, _owner: &Ownership) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn load(&self, owner: &Ownership, after: Option<RowKey>) -> Result<Vec<Row>, StoreError> {
+        let mut kept = self.kept();
+        let shard = kept.owned("load", owner)?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = shard.rows.range((from, Bound::Unbounded)).map(|(_, row)| row);
+        Ok(rows.filter(|row| row.is_live()).take(PAGE).cloned().collect())
+    }
+
+    async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        let kept = self.kept();
+        let rows = kept.shards.get(&shard).map(|shard| &shard.rows);
+        Ok(keys.iter().map(|key| rows?.get(key).cloned()).collect())
+    }
+
+    async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let kept = self.kept();
+        let Some(shard) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
+        let message = |message: &Message| Row::Message(Box::new(message.clone()));
+        Ok(match index {
+            Index::Sessions { before } => sessions(shard, before, limit),
+            Index::Messages { session, before } => {
+                let messages = shard.messages_of(session).into_iter().rev();
+                let older = messages.filter(|message| before.is_none_or(|before| message.seq < before));
+                older.take(limit).map(message).collect()
+            }
+            Index::MessagesAfter { session, after } => {
+                let newer = shard.messages_of(session).into_iter().filter(|message| message.seq > after);
+                newer.take(limit).map(message).collect()
+            }
+            Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
+            other => unreachable!("an index this version does not know: {other:?}"),
+        })
+    }
+
+    async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        let shard = kept.owned("commit", owner)?;
+        for change in changes {
+            if let Change::Append(event) = change
+                && shard.log.get(&event.seq).is_some_and(|there| there != event)
+            {
+                return Err(taken("commit", event.seq));
+            }
+        }
+        changes.iter().for_each(|change| shard.apply(change));
+        Ok(())
+    }
+
+    async fn read_log(
+        &self,
+        shard: ShardId,
+        scope: Scope,
+        after: Seq,
+        limit: usize,
+    ) -> Result<LogPage, StoreError> {
+        let kept = self.kept();
+        let Some(shard) = kept.shards.get(&shard) else { return Ok(LogPage::default()) };
+        let later = shard.log.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, event)| event);
+        let events = later.filter(|event| scope.contains(event)).take(limit).cloned().collect();
+        let head = shard.log.last_key_value().map_or(Seq::ZERO, |(seq, _)| *seq);
+        Ok(LogPage { events, floor: Seq::ZERO, head })
+    }
+}
+
+/// Newest first; of those that began together the greater id first.
+fn sessions(shard: &Shard, before: Option<SessionId>, limit: usize) -> Vec<Row> {
+    let began = |id| match shard.rows.get(&RowKey::Session(id)) {
+        Some(Row::Session(session)) => Some((session.created_at, id)),
+        _ => None,
+    };
+    let end = before.map(began);
+    let mut sessions: Vec<_> = shard
+        .rows
+        .values()
+        .filter_map(|row| match row {
+            Row::Session(session) => Some((session.created_at, session.id)),
+            _ => None,
+        })
+        .filter(|place| end.is_none_or(|end| end.is_some_and(|end| *place < end)))
+        .collect();
+    sessions.sort_unstable_by(|a, b| b.cmp(a));
+    sessions
+        .into_iter()
+        .take(limit)
+        .filter_map(|(_, id)| shard.rows.get(&RowKey::Session(id)).cloned())
+        .collect()
+}
+
+/// Soonest forgotten first.
+fn forgotten(shard: &Shard, time: Timestamp, limit: usize) -> Vec<Row> {
+    let mut records: Vec<(Timestamp, &IdempotencyScope)> = shard
+        .rows
+        .values()
+        .filter_map(|row| match row {
+            Row::Idempotency(record) if record.expires_at < time => Some((record.expires_at, &record.scope)),
+            _ => None,
+        })
+        .collect();
+    records.sort_unstable();
+    let keys = records.into_iter().take(limit).map(|(_, scope)| RowKey::Idempotency(scope.clone()));
+    keys.filter_map(|key| shard.rows.get(&key).cloned()).collect()
+}
+
+#[async_trait]
+impl HandshakeStore for MemoryStore {
+    async fn save(&self, record: Handshake) -> Result<(), StoreError> {
+        self.kept().handshakes.insert(record.id.clone(), record);
+        Ok(())
+    }
+
+    async fn find(&self, id: &str) -> Result<Option<Handshake>, StoreError> {
+        Ok(self.kept().handshakes.get(id).cloned())
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), StoreError> {
+        self.kept().handshakes.remove(id);
+        Ok(())
+    }
+
+    async fn forget(&self, before: Timestamp) -> Result<(), StoreError> {
+        self.kept().handshakes.retain(|_, record| record.saved_at >= before);
+        Ok(())
+    }
+}

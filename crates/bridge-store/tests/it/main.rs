@@ -1,0 +1,3 @@
+//! The stores against the conformance suite, and what only a file can get wrong.
+
+mod memory;

@@ -1,0 +1,160 @@
+//! What every store must do: one function per case, and the macros that make one named test of each.
+//!
+//! A case is given a harness of its own, with nothing in it. Cases of one kind share a module; a failing test bears the
+//! name of what does not hold.
+
+mod commits;
+mod epochs;
+mod handshakes;
+mod indexes;
+mod log;
+mod rows;
+
+use std::{future::Future, time::Duration};
+
+use bridge_core::{Change, NodeId, Ownership, Row, RowKey, ShardId, Store};
+
+use crate::samples;
+
+pub use self::{commits::*, epochs::*, handshakes::*, indexes::*, log::*, rows::*};
+
+/// Opens one store again and again.
+///
+/// What one opening has committed, the next one must find. For a store on disk a harness holds a directory; for one in
+/// memory a handle. An opening comes after the earlier store was dropped. Whatever it has to clean up, it does in `Drop`.
+pub trait StoreHarness: Send + Sync + 'static {
+    /// The store under test.
+    type Store: Store;
+
+    /// Opens the store. Panics if it does not open: then the test has failed.
+    fn open(&self) -> impl Future<Output = Self::Store> + Send;
+}
+
+/// Runs a case on a runtime of its own, with two threads. The macros call it.
+///
+/// # Panics
+/// If the case fails, or no runtime can be started.
+pub fn run(case: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .expect("a test machine can start two threads")
+        .block_on(case);
+}
+
+/// Makes one test of each case that a [`Store`] must pass.
+///
+/// Takes what makes a harness: a function or closure without arguments, called once per test. Put it into a module of its
+/// own, whose name then says which store a test is of; the crate's page has an example.
+#[macro_export]
+macro_rules! store_conformance {
+    ($harness:expr) => {
+        $crate::store_conformance! { @tests $harness;
+            rows_of_every_kind_return_after_a_commit
+            rows_of_every_kind_return_after_reopening
+            payloads_return_whatever_is_in_them
+            timestamps_return_as_they_were_given
+            a_put_replaces_the_row_with_its_key
+            a_delete_removes_the_row
+            a_delete_of_nothing_is_no_error
+            get_keeps_positions_and_says_none_in_place
+            load_gives_the_live_rows_in_the_order_of_their_keys
+            load_goes_on_behind_any_key
+            load_of_many_rows_is_complete_page_by_page
+            a_batch_is_applied_in_its_order
+            a_batch_is_whole_even_if_its_future_is_dropped
+            applying_a_batch_twice_equals_once
+            an_empty_batch_changes_nothing
+            two_shards_commit_at_once_and_do_not_see_each_other
+            concurrent_commits_of_a_shard_are_all_kept
+            a_commit_returns_only_when_others_can_see_it
+            every_acquisition_raises_the_epoch
+            the_epoch_rises_over_reopening
+            an_old_epoch_is_fenced_and_changes_nothing
+            an_epoch_that_never_was_is_fenced
+            an_old_epoch_is_fenced_after_reopening
+            an_owner_renews_until_it_is_superseded
+            giving_up_a_lost_ownership_is_no_error
+            the_epoch_of_one_shard_is_not_anothers
+            events_of_every_kind_return
+            events_return_after_reopening
+            the_log_is_read_from_a_place_and_no_further_than_asked
+            the_log_is_read_by_session_and_by_delivery
+            the_bounds_of_the_log_are_of_the_moment_of_its_events
+            an_event_in_a_taken_place_is_the_same_event_again
+            an_event_never_replaces_another
+            an_empty_log_has_no_head
+            sessions_are_listed_newest_first
+            sessions_are_listed_by_their_beginning
+            messages_of_a_session_are_listed_newest_first
+            messages_of_a_session_are_listed_oldest_first
+            remembered_publishes_are_listed_when_their_time_has_passed
+        }
+    };
+    (@tests $harness:expr; $($case:ident)*) => {$(
+        #[test]
+        fn $case() {
+            $crate::conformance::run($crate::conformance::$case(($harness)()));
+        }
+    )*};
+}
+
+/// Makes one test of each case that a [`HandshakeStore`](bridge_core::HandshakeStore) must pass, as
+/// [`store_conformance!`](crate::store_conformance) does for a store. The harness's store implements both.
+#[macro_export]
+macro_rules! handshake_conformance {
+    ($harness:expr) => {
+        $crate::store_conformance! { @tests $harness;
+            a_handshake_is_found_after_it_was_saved
+            a_handshake_is_found_after_reopening
+            a_handshake_saved_again_is_replaced
+            a_handshake_is_deleted
+            old_handshakes_are_forgotten
+        }
+    };
+}
+
+const SHARD: ShardId = ShardId(0);
+const TTL: Duration = Duration::from_secs(10);
+
+async fn acquire(store: &impl Store) -> Ownership {
+    acquire_shard(store, SHARD).await
+}
+
+async fn acquire_shard(store: &impl Store, shard: ShardId) -> Ownership {
+    store.acquire(shard, NodeId(1), samples::at(0), TTL).await.expect("the shard can be acquired")
+}
+
+async fn commit(store: &impl Store, owner: &Ownership, changes: &[Change]) {
+    store.commit(owner, changes).await.expect("the batch is committed");
+}
+
+async fn put(store: &impl Store, owner: &Ownership, rows: &[Row]) {
+    let changes: Vec<Change> = rows.iter().cloned().map(Change::Put).collect();
+    commit(store, owner, &changes).await;
+}
+
+/// The rows with these keys, which must all be there.
+async fn get(store: &impl Store, keys: &[RowKey]) -> Vec<Row> {
+    let rows = store.get(SHARD, keys).await.expect("rows can be read");
+    rows.into_iter().zip(keys).map(|(row, key)| row.unwrap_or_else(|| panic!("{key:?} is missing"))).collect()
+}
+
+async fn find(store: &impl Store, key: RowKey) -> Option<Row> {
+    store.get(SHARD, &[key]).await.expect("rows can be read").pop().flatten()
+}
+
+fn keys(rows: &[Row]) -> Vec<RowKey> {
+    rows.iter().map(Row::key).collect()
+}
+
+/// All pages of a load behind `after`.
+async fn load(store: &impl Store, owner: &Ownership, mut after: Option<RowKey>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    loop {
+        let page = store.load(owner, after).await.expect("the shard can be loaded");
+        let Some(last) = page.last() else { return rows };
+        after = Some(last.key());
+        rows.extend(page);
+    }
+}

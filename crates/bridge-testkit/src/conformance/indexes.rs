@@ -1,0 +1,114 @@
+use bridge_core::{
+    IdempotencyRecord, IdempotencyScope, Index, Message, Name, Row, Seq, Session, SessionId, Store,
+};
+
+use super::{SHARD, StoreHarness, acquire, acquire_shard, put};
+use crate::samples;
+
+async fn scan(store: &impl Store, index: Index, limit: usize) -> Vec<Row> {
+    store.scan(SHARD, index, limit).await.expect("an index can be read")
+}
+
+/// Open and closed ones alike, a page at a time, of this shard only.
+pub async fn sessions_are_listed_newest_first(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let sessions: Vec<Row> = (1..=7)
+        .map(|n| Session { closed_at: (n % 2 == 0).then_some(samples::at(n)), ..samples::session(n) })
+        .map(Row::Session)
+        .collect();
+    put(&store, &owner, &sessions).await;
+    let elsewhere = acquire_shard(&store, bridge_core::ShardId(1)).await;
+    put(&store, &elsewhere, &[Row::Session(samples::session(8))]).await;
+
+    let newest_first: Vec<Row> = sessions.into_iter().rev().collect();
+    let from = |n| Index::Sessions { before: Some(samples::session_id(n)) };
+    assert_eq!(scan(&store, Index::Sessions { before: None }, 3).await, newest_first[..3]);
+    assert_eq!(scan(&store, from(5), 3).await, newest_first[3..6]);
+    assert_eq!(scan(&store, from(2), 3).await, newest_first[6..]);
+    assert_eq!(scan(&store, from(1), 3).await, []);
+    assert_eq!(scan(&store, Index::Sessions { before: None }, 0).await, []);
+}
+
+/// The order is that of the beginnings, whatever the ids are; of those that began together the greater id is first.
+pub async fn sessions_are_listed_by_their_beginning(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let begun = |id, n| Row::Session(Session { id, created_at: samples::at(n), ..samples::session(0) });
+    let listed = [
+        begun(SessionId::DEFAULT, 9),
+        begun(samples::session_id(7), 5),
+        begun(samples::session_id(3), 5),
+        begun(SessionId(u128::MAX), 1),
+    ];
+    put(&store, &owner, &listed).await;
+    assert_eq!(scan(&store, Index::Sessions { before: None }, 10).await, listed);
+    let before = Index::Sessions { before: Some(samples::session_id(7)) };
+    assert_eq!(scan(&store, before, 10).await, listed[2..]);
+}
+
+/// Two sessions' messages, mixed, and one of no session.
+async fn put_messages(store: &impl Store) -> Vec<Row> {
+    let owner = acquire(store).await;
+    let messages: Vec<Row> = (1..=20)
+        .map(|n| {
+            let session = (n != 7).then_some(samples::session_id(n % 2));
+            // The order of ids is not that of places.
+            Row::Message(Box::new(Message {
+                id: samples::message_id(99 - n),
+                session,
+                ..samples::message(n)
+            }))
+        })
+        .collect();
+    put(store, &owner, &messages).await;
+    let session = Some(samples::session_id(1));
+    messages.into_iter().filter(|row| matches!(row, Row::Message(it) if it.session == session)).collect()
+}
+
+/// A page of a conversation is read from its end.
+pub async fn messages_of_a_session_are_listed_newest_first(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let messages: Vec<Row> = put_messages(&store).await.into_iter().rev().collect();
+    let index = |before| Index::Messages { session: samples::session_id(1), before };
+    assert_eq!(messages.len(), 9);
+    assert_eq!(scan(&store, index(None), 100).await, messages);
+    assert_eq!(scan(&store, index(None), 4).await, messages[..4]);
+    assert_eq!(scan(&store, index(Some(Seq(13))), 4).await, messages[4..8]);
+    assert_eq!(scan(&store, index(Some(Seq(1))), 4).await, []);
+    let nobody = Index::Messages { session: samples::session_id(5), before: None };
+    assert_eq!(scan(&store, nobody, 4).await, []);
+}
+
+/// A page of a conversation is read from a place on.
+pub async fn messages_of_a_session_are_listed_oldest_first(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let messages = put_messages(&store).await;
+    let index = |after| Index::MessagesAfter { session: samples::session_id(1), after: Seq(after) };
+    assert_eq!(scan(&store, index(0), 100).await, messages);
+    assert_eq!(scan(&store, index(0), 3).await, messages[..3]);
+    assert_eq!(scan(&store, index(5), 3).await, messages[3..6]);
+    assert_eq!(scan(&store, index(19), 3).await, []);
+    assert_eq!(scan(&store, index(u64::MAX), 3).await, []);
+}
+
+/// Those whose end lies before the given time, soonest first.
+pub async fn remembered_publishes_are_listed_when_their_time_has_passed(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let records: Vec<Row> = [5, 2, 9, 1, 7]
+        .map(|n| {
+            let scope = IdempotencyScope {
+                key: Name::new(&format!("key {}", 10 - n)).expect("a short name"),
+                ..samples::idempotency(1).scope
+            };
+            Row::Idempotency(IdempotencyRecord { scope, ..samples::idempotency(n) })
+        })
+        .into();
+    put(&store, &owner, &records).await;
+    let passed = [&records[3], &records[1], &records[0]].map(Clone::clone);
+    let index = |n| Index::IdempotencyBefore(samples::at(n));
+    assert_eq!(scan(&store, index(7), 10).await, passed);
+    assert_eq!(scan(&store, index(7), 2).await, passed[..2]);
+    assert_eq!(scan(&store, index(1), 10).await, []);
+}
