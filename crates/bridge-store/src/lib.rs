@@ -2,5 +2,9 @@
 
 mod error;
 mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{Durability, Report, Settings, SqliteStore, Stats, verify};

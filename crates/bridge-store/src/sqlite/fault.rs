@@ -1,0 +1,121 @@
+//! What can go wrong inside, and what it is called outside.
+
+use std::{io, path::Path, sync::Arc};
+
+use bridge_core::{Ownership, Seq, StoreError, StoreErrorKind};
+use rusqlite::ErrorCode;
+
+use crate::error;
+
+/// A fault that has not been told to anyone yet. One that ends a transaction is told to all who shared it.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// The owner's epoch is not the newest.
+    Fenced {
+        owner: Ownership,
+        newest: u64,
+    },
+    /// The place in the log has another event.
+    Taken(Seq),
+    /// A number is beyond SQL's signed 64 bits.
+    TooLarge(u64),
+    /// Another process has the directory, or the database.
+    Owned,
+    /// What was read makes no sense.
+    Corrupt(String),
+    /// The data was written by a newer version.
+    TooNew {
+        found: u32,
+        known: u32,
+    },
+    /// An earlier fault closed the database, and no shard was acquired since.
+    Closed,
+    /// The thread that answers is gone.
+    Gone,
+    /// The core has a kind of row, change or index that this version has not.
+    Unknown(&'static str),
+    Sqlite(Arc<rusqlite::Error>),
+    Io(Arc<io::Error>),
+}
+
+impl Fault {
+    /// Whether the fault is its request's own, so that others of the same transaction need not suffer.
+    pub(super) fn is_of_request(&self) -> bool {
+        matches!(self, Self::Fenced { .. } | Self::Taken(_) | Self::TooLarge(_) | Self::Unknown(_))
+    }
+
+    /// Whether nothing may be written, or believed, until the database was opened again.
+    ///
+    /// A full disk and a busy database are no damage: SQLite has rolled back, and says so reliably.
+    pub(super) fn is_of_medium(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => {
+                !matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy))
+            }
+            Self::Io(_) | Self::Corrupt(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The fault as a caller of the store sees it: `operation` failed on `file`.
+    pub(super) fn told(self, operation: &'static str, file: &Path) -> StoreError {
+        let name = file.display();
+        let say = |kind, message| error::fault(kind, operation, message);
+        match self {
+            Self::Fenced { owner, newest } => error::fenced(operation, &owner, newest),
+            Self::Taken(seq) => error::taken(operation, seq),
+            Self::TooLarge(number) => {
+                say(StoreErrorKind::Corrupt, format!("{number} is more than a database can hold"))
+            }
+            Self::Owned => say(StoreErrorKind::Owned, format!("{name} is in use by another process")),
+            Self::Corrupt(what) => say(StoreErrorKind::Corrupt, format!("{name} is damaged: {what}")),
+            Self::TooNew { found, known } => say(
+                StoreErrorKind::TooNew,
+                format!("{name} has schema version {found}, this program knows {known} at most"),
+            ),
+            Self::Closed => say(
+                StoreErrorKind::Unavailable,
+                format!("{name} was closed after a fault: acquire the shard again"),
+            ),
+            Self::Gone => {
+                say(StoreErrorKind::Unavailable, format!("the thread that serves {name} has ended"))
+            }
+            Self::Unknown(what) => say(StoreErrorKind::TooNew, format!("this store does not know {what}")),
+            Self::Sqlite(error) => {
+                let (kind, message) = match error.sqlite_error_code() {
+                    Some(ErrorCode::DiskFull) => {
+                        (StoreErrorKind::Full, format!("no space is left for {name}"))
+                    }
+                    Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                        (StoreErrorKind::Corrupt, format!("{name} is damaged"))
+                    }
+                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                        (StoreErrorKind::Owned, format!("{name} is in use by another process"))
+                    }
+                    _ => (StoreErrorKind::Unavailable, format!("{name} cannot be used")),
+                };
+                StoreError { kind, operation, message, source: Some(Box::new(error)) }
+            }
+            Self::Io(error) => {
+                let kind = match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::Full,
+                    _ => StoreErrorKind::Unavailable,
+                };
+                let message = format!("{name} cannot be used");
+                StoreError { kind, operation, message, source: Some(Box::new(error)) }
+            }
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}

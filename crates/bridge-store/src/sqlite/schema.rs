@@ -1,0 +1,270 @@
+//! The file: how it is made, opened, brought up to date and looked over before anything is believed.
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{Durability, Settings, fault::Fault, wal};
+
+/// Marks a SQLite file as ours: "brdg".
+pub(super) const APPLICATION_ID: i32 = 0x6272_6467;
+
+/// The changes of the schema, oldest first. Only ever append.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+
+/// The version of a schema with every migration applied.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// How long a writer waits for another process that has the database open, such as an operator's shell.
+const BUSY: Duration = Duration::from_secs(2);
+
+/// A file up to this size is checked whole at start: that takes well under a second.
+const CHECKED_WHOLE: u64 = 128 << 20;
+
+/// The tables that stay small, and are checked at start however large the file is.
+const SMALL_TABLES: [&str; 7] = ["shard", "identity", "session", "mailbox", "reader", "task", "handshake"];
+
+/// A directory that belongs to this process for as long as the value lives.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) database: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory, for its owner's eyes only, and takes it.
+    pub(super) fn create(path: &Path) -> Result<Self, Fault> {
+        if !path.is_dir() {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true);
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.create(path)?;
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                sync_directory(parent)?;
+            }
+        }
+        Self::take(path)
+    }
+
+    /// Takes a directory that is there.
+    pub(super) fn take(path: &Path) -> Result<Self, Fault> {
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("bridge.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { database: database(path), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Fault::Owned),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// The database of a directory.
+pub(super) fn database(directory: &Path) -> PathBuf {
+    directory.join("bridge.db")
+}
+
+/// The database of a directory, if something like one is there.
+pub(super) fn existing(directory: &Path) -> Result<PathBuf, Fault> {
+    let file = database(directory);
+    check_presence(&file)?;
+    if file.exists() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotFound).into()) }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    // Elsewhere a directory cannot be opened; there the file system keeps its entries safe by itself.
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Opens the connection that writes. The file is made if there is none, migrated if it is old, and checked.
+pub(super) fn open_writer(file: &Path, settings: &Settings) -> Result<Connection, Fault> {
+    check_presence(file)?;
+    if !file.exists() {
+        create(file)?;
+    }
+    if settings.durability == Durability::Full {
+        wal::check(file)?;
+    }
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    check_identity(&connection)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let synchronous = match settings.durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.pragma_update(None, "cache_size", -(64 << 10))?;
+    if let Some(bytes) = settings.max_size {
+        let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        connection.pragma_update(None, "max_page_count", (bytes / u64::from(page)).max(1).cast_signed())?;
+    }
+    set_up(&connection)?;
+    migrate(&connection)?;
+    check(&connection, file)?;
+    Ok(connection)
+}
+
+/// Opens a connection that cannot write.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, Fault> {
+    let connection = Connection::open_with_flags(
+        file,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    check_identity(&connection)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "cache_size", -(8 << 10))?;
+    set_up(&connection)?;
+    Ok(connection)
+}
+
+fn set_up(connection: &Connection) -> Result<(), Fault> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(())
+}
+
+/// SQLite takes an empty file for a new database, and drops a log that it finds beside one. Both are damage here: a new
+/// database gets its name only when it is whole.
+fn check_presence(file: &Path) -> Result<(), Fault> {
+    let length = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
+    let mut log = file.as_os_str().to_owned();
+    log.push("-wal");
+    match length(file) {
+        Ok(0) => Err(Fault::Corrupt("the file is empty".to_owned())),
+        Ok(_) => check_header(file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match length(log.as_ref()) {
+            Ok(1..) => Err(Fault::Corrupt("the file is gone, only its write-ahead log is left".to_owned())),
+            _ => Ok(()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_header(file: &Path) -> Result<(), Fault> {
+    let mut header = [0; 16];
+    match File::open(file)?.read_exact(&mut header) {
+        Ok(()) if header == *b"SQLite format 3\0" => Ok(()),
+        Ok(()) => Err(Fault::Corrupt("it is not a SQLite database".to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(Fault::Corrupt("it is too short for a database".to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the database under another name, and gives it its own when it is whole and durable.
+fn create(file: &Path) -> Result<(), Fault> {
+    let unfinished = file.with_extension("db.new");
+    for leftover in [unfinished.clone(), file.with_extension("db.new-journal")] {
+        match fs::remove_file(leftover) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let connection = Connection::open(&unfinished)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    migrate(&connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    File::options().write(true).open(&unfinished)?.sync_all()?;
+    fs::rename(&unfinished, file)?;
+    Ok(file.parent().map_or(Ok(()), sync_directory)?)
+}
+
+/// Whether the file is ours, and not of a later time.
+pub(super) fn check_identity(connection: &Connection) -> Result<(), Fault> {
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID {
+        return Err(Fault::Corrupt("it is a database of another program".to_owned()));
+    }
+    let found = version(connection)?;
+    if found > VERSION { Err(Fault::TooNew { found, known: VERSION }) } else { Ok(()) }
+}
+
+pub(super) fn version(connection: &Connection) -> Result<u32, Fault> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// Applies the migrations that the file has not seen, each in a transaction of its own.
+fn migrate(connection: &Connection) -> Result<(), Fault> {
+    let done = version(connection)?;
+    for (migration, version) in MIGRATIONS.iter().zip(1..).skip(done as usize) {
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// Looks a file over before it is used: whole if it is not too large for that, else its length, its small tables, and
+/// the first page of every other one. `verify` looks at everything.
+fn check(connection: &Connection, file: &Path) -> Result<(), Fault> {
+    // What is in the log goes to its place first, so that the file alone can be judged.
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    let length = fs::metadata(file)?.len();
+    let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let expected = u64::from(pages) * u64::from(page);
+    if length < expected {
+        return Err(Fault::Corrupt(format!("it has {length} bytes of {expected}")));
+    }
+    if length <= CHECKED_WHOLE {
+        return quick_check(connection, "PRAGMA quick_check(1)");
+    }
+    for table in SMALL_TABLES {
+        quick_check(connection, &format!("PRAGMA quick_check({table})"))?;
+    }
+    for table in ["delivery", "message", "idempotency", "event"] {
+        connection
+            .query_row(&format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)"), [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+fn quick_check(connection: &Connection, check: &str) -> Result<(), Fault> {
+    let found: String = connection.query_row(check, [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(Fault::Corrupt(found)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_flushed_by_default_and_left_to_the_system_where_that_is_set() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = database(directory.path());
+        for (settings, expected) in
+            [(Settings::default(), 2), (Settings::default().durability(Durability::Normal), 1)]
+        {
+            let connection = open_writer(&file, &settings).unwrap();
+            let pragma =
+                |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).unwrap();
+            assert_eq!(pragma("synchronous"), expected);
+            assert_eq!(pragma("wal_autocheckpoint"), 4_000);
+            let journal: String =
+                connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+            assert_eq!(journal, "wal");
+        }
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = database(directory.path());
+        let _writer = open_writer(&file, &Settings::default()).unwrap();
+        assert!(open_reader(&file).unwrap().execute_batch("DELETE FROM shard").is_err());
+    }
+}

@@ -1,0 +1,359 @@
+//! The one thread that writes. It blocks on the first request, takes what has queued meanwhile, makes one transaction of
+//! it, and answers all when that is durable.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bridge_core::{Change, Event, Handshake, NodeId, Ownership, Seq, ShardId, StoreError, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    columns::Bind,
+    fault::Fault,
+    rows::{self, EVENT, Kind},
+};
+
+/// Requests that one transaction takes at most, and that wait at most.
+const GROUP: usize = 1_024;
+
+/// Something to be written, whole or not at all.
+#[derive(Debug)]
+pub(super) enum Write {
+    Acquire { shard: ShardId, node: NodeId, until: Timestamp },
+    Renew { owner: Ownership, until: Timestamp },
+    Release { owner: Ownership },
+    Commit { owner: Ownership, changes: Vec<Change> },
+    SaveHandshake(Handshake),
+    DeleteHandshake(String),
+    ForgetHandshakes(Timestamp),
+}
+
+/// What a write came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Done,
+    /// The epoch that an acquisition began.
+    Epoch(u64),
+}
+
+#[derive(Debug)]
+pub(super) struct Request {
+    write: Write,
+    answer: oneshot::Sender<Result<Written, Fault>>,
+}
+
+impl Request {
+    fn answer(self, result: Result<Written, Fault>) {
+        // A caller that is gone does not want to know; its write is as durable as any.
+        let _gone = self.answer.send(result);
+    }
+}
+
+/// The way to the writer thread. The thread ends when the last one is dropped and what was queued is written.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Writer {
+    /// A way to a writer and the end that [`run`] takes.
+    pub(super) fn channel() -> (Self, mpsc::Receiver<Request>) {
+        let (requests, inbox) = mpsc::channel(GROUP);
+        (Self { requests }, inbox)
+    }
+
+    /// Has `write` written and waits until it is durable.
+    ///
+    /// Dropped before the request is queued, nothing is written; dropped later, all of it.
+    pub(super) async fn write(
+        &self,
+        operation: &'static str,
+        file: &Path,
+        write: Write,
+    ) -> Result<Written, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let told = |fault: Fault| fault.told(operation, file);
+        self.requests.send(Request { write, answer }).await.map_err(|_| told(Fault::Gone))?;
+        answered.await.map_err(|_| told(Fault::Gone))?.map_err(told)
+    }
+}
+
+/// What the writer has done so far.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) commits: AtomicU64,
+    pub(super) requests: AtomicU64,
+    pub(super) changes: AtomicU64,
+}
+
+/// Writes what comes in until nobody can send any more.
+///
+/// After a fault of the medium the connection is closed. Nothing is written then until a shard is acquired: only an owner
+/// that loads again knows what the last transaction came to.
+pub(super) fn run(
+    mut inbox: mpsc::Receiver<Request>,
+    connection: Connection,
+    open: impl Fn() -> Result<Connection, Fault>,
+    counters: &Counters,
+) {
+    let mut group = Vec::with_capacity(GROUP);
+    let mut connection = Some(connection);
+    while inbox.blocking_recv_many(&mut group, GROUP) > 0 {
+        if connection.is_none() {
+            connection = reopen(&mut group, &open);
+        }
+        if let Some(open) = connection.take()
+            && serve(&open, &mut group, &mut inbox, counters).is_ok()
+        {
+            return;
+        }
+    }
+}
+
+/// Opens the database again for the acquisitions in `group`, and turns everything else away.
+fn reopen(group: &mut Vec<Request>, open: impl Fn() -> Result<Connection, Fault>) -> Option<Connection> {
+    for request in group.extract_if(.., |request| !matches!(request.write, Write::Acquire { .. })) {
+        request.answer(Err(Fault::Closed));
+    }
+    if group.is_empty() {
+        return None;
+    }
+    match open() {
+        Ok(connection) => Some(connection),
+        Err(fault) => {
+            group.drain(..).for_each(|request| request.answer(Err(fault.clone())));
+            None
+        }
+    }
+}
+
+/// The connection cannot be trusted any more.
+struct Spoiled;
+
+/// Writes `group`, and then one group after the other until nobody can send any more.
+fn serve(
+    connection: &Connection,
+    group: &mut Vec<Request>,
+    inbox: &mut mpsc::Receiver<Request>,
+    counters: &Counters,
+) -> Result<(), Spoiled> {
+    let mut transaction = match Transaction::new(connection) {
+        Ok(transaction) => transaction,
+        Err(fault) => {
+            group.drain(..).for_each(|request| request.answer(Err(fault.clone())));
+            return Err(Spoiled);
+        }
+    };
+    loop {
+        transaction.write_group(group, counters)?;
+        if inbox.blocking_recv_many(group, GROUP) == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Where an attempt to write a group ended.
+enum End {
+    Committed(Vec<Result<Written, Fault>>),
+    /// One request cannot be written, and the others should be without it.
+    Refused(usize, Fault),
+    Failed(Fault),
+}
+
+/// One transaction after the other on one connection, with its statements ready.
+struct Transaction<'c> {
+    connection: &'c Connection,
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    epoch: Statement<'c>,
+    put: Vec<Statement<'c>>,
+    delete: Vec<Statement<'c>>,
+    append: Statement<'c>,
+    event: Statement<'c>,
+    head: Statement<'c>,
+}
+
+impl<'c> Transaction<'c> {
+    fn new(connection: &'c Connection) -> Result<Self, Fault> {
+        let for_each = |sql: fn(&rows::Table) -> String| {
+            Kind::ALL.iter().map(|kind| connection.prepare(&sql(kind.table()))).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Self {
+            connection,
+            begin: connection.prepare("BEGIN IMMEDIATE")?,
+            commit: connection.prepare("COMMIT")?,
+            epoch: connection.prepare("SELECT epoch FROM shard WHERE shard = ?")?,
+            put: for_each(rows::Table::put)?,
+            delete: for_each(rows::Table::delete)?,
+            append: connection.prepare(&EVENT.add())?,
+            event: connection.prepare(&EVENT.get())?,
+            head: connection.prepare("UPDATE shard SET head = max(head, ?2) WHERE shard = ?1")?,
+        })
+    }
+
+    /// Writes all of `group` and answers it.
+    fn write_group(&mut self, group: &mut Vec<Request>, counters: &Counters) -> Result<(), Spoiled> {
+        while !group.is_empty() {
+            match self.attempt(group) {
+                End::Committed(results) => {
+                    count(group, counters);
+                    for (request, result) in group.drain(..).zip(results) {
+                        request.answer(result);
+                    }
+                }
+                End::Refused(at, fault) => {
+                    let request = group.remove(at);
+                    let rolled_back = self.roll_back();
+                    request.answer(Err(fault));
+                    rolled_back?;
+                }
+                End::Failed(fault) => {
+                    let rolled_back = self.roll_back();
+                    group.drain(..).for_each(|request| request.answer(Err(fault.clone())));
+                    rolled_back?;
+                    return if fault.is_of_medium() { Err(Spoiled) } else { Ok(()) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt(&mut self, group: &[Request]) -> End {
+        if let Err(error) = self.begin.raw_execute() {
+            return End::Failed(error.into());
+        }
+        let mut results = Vec::with_capacity(group.len());
+        for (at, request) in group.iter().enumerate() {
+            match self.write(&request.write) {
+                // The epoch is looked at before the first change: nothing is there to be undone.
+                result @ (Ok(_) | Err(Fault::Fenced { .. })) => results.push(result),
+                Err(fault) if fault.is_of_request() => return End::Refused(at, fault),
+                Err(fault) => return End::Failed(fault),
+            }
+        }
+        match self.commit.raw_execute() {
+            Ok(_) => End::Committed(results),
+            Err(error) => End::Failed(error.into()),
+        }
+    }
+
+    /// Some faults make SQLite roll back by itself; the others are rolled back here.
+    fn roll_back(&self) -> Result<(), Spoiled> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.connection.execute_batch("ROLLBACK").map_err(|_| Spoiled)
+    }
+
+    fn write(&mut self, write: &Write) -> Result<Written, Fault> {
+        match write {
+            Write::Acquire { shard, node, until } => return self.acquire(*shard, *node, *until),
+            Write::Renew { owner, until } => {
+                self.check_epoch(owner)?;
+                let mut renew =
+                    self.connection.prepare_cached("UPDATE shard SET owned_until = ? WHERE shard = ?")?;
+                renew.execute(params![until.as_millis().cast_signed(), owner.shard.0])?;
+            }
+            Write::Release { owner } => {
+                let mut release = self.connection.prepare_cached(
+                    "UPDATE shard SET node = NULL, owned_until = NULL WHERE shard = ? AND epoch = ?",
+                )?;
+                release.execute(params![owner.shard.0, owner.epoch.cast_signed()])?;
+            }
+            Write::Commit { owner, changes } => self.change(owner, changes)?,
+            Write::SaveHandshake(record) => {
+                let mut save = self
+                    .connection
+                    .prepare_cached("INSERT OR REPLACE INTO handshake VALUES (?, ?, ?, ?, ?)")?;
+                let mut row = Bind::new(&mut save);
+                rows::write_handshake(record, &mut row)?;
+                row.run_guarded()?;
+            }
+            Write::DeleteHandshake(id) => {
+                self.connection.prepare_cached("DELETE FROM handshake WHERE id = ?")?.execute([id])?;
+            }
+            Write::ForgetHandshakes(before) => {
+                let mut forget =
+                    self.connection.prepare_cached("DELETE FROM handshake WHERE saved_at < ?")?;
+                forget.execute([before.as_millis().cast_signed()])?;
+            }
+        }
+        Ok(Written::Done)
+    }
+
+    fn acquire(&self, shard: ShardId, node: NodeId, until: Timestamp) -> Result<Written, Fault> {
+        let mut acquire = self.connection.prepare_cached(
+            "INSERT INTO shard (shard, epoch, node, owned_until, floor, head) VALUES (?1, 1, ?2, ?3, 0, 0)
+             ON CONFLICT DO UPDATE SET epoch = epoch + 1, node = ?2, owned_until = ?3
+             RETURNING epoch",
+        )?;
+        let values = params![shard.0, node.0.to_be_bytes(), until.as_millis().cast_signed()];
+        let epoch: i64 = acquire.query_row(values, |row| row.get(0))?;
+        Ok(Written::Epoch(epoch.cast_unsigned()))
+    }
+
+    fn check_epoch(&mut self, owner: &Ownership) -> Result<(), Fault> {
+        let newest: Option<i64> = self.epoch.query_row([owner.shard.0], |row| row.get(0)).optional()?;
+        let newest = newest.unwrap_or(0).cast_unsigned();
+        if newest == owner.epoch { Ok(()) } else { Err(Fault::Fenced { owner: owner.clone(), newest }) }
+    }
+
+    fn change(&mut self, owner: &Ownership, changes: &[Change]) -> Result<(), Fault> {
+        self.check_epoch(owner)?;
+        let mut head = None;
+        for change in changes {
+            match change {
+                Change::Put(row) => {
+                    let mut put = Bind::new(&mut self.put[Kind::of_row(row)? as usize]);
+                    rows::write(owner.shard, row, &mut put)?;
+                    put.run_guarded()?;
+                }
+                Change::Delete(key) => {
+                    let mut delete = Bind::new(&mut self.delete[Kind::of(key)? as usize]);
+                    rows::write_key(owner.shard, key, &mut delete)?;
+                    delete.run()?;
+                }
+                Change::Append(event) => {
+                    let mut append = Bind::new(&mut self.append);
+                    rows::write_event(owner.shard, event, &mut append)?;
+                    if append.run_guarded()? == 0 {
+                        self.check_same(owner.shard, event)?;
+                    }
+                    head = head.max(Some(event.seq));
+                }
+                _ => return Err(Fault::Unknown("this kind of change")),
+            }
+        }
+        if let Some(Seq(head)) = head {
+            self.head.execute(params![owner.shard.0, head.cast_signed()])?;
+        }
+        Ok(())
+    }
+
+    /// Whether the event that has the place of `event` is the same one.
+    fn check_same(&mut self, shard: ShardId, event: &Event) -> Result<(), Fault> {
+        let mut get = Bind::new(&mut self.event);
+        get.put(&shard)?.put(&event.seq)?;
+        let mut found = get.query();
+        match found.next()? {
+            Some(row) if rows::read_event(row)? == *event => Ok(()),
+            _ => Err(Fault::Taken(event.seq)),
+        }
+    }
+}
+
+fn count(group: &[Request], counters: &Counters) {
+    let changes = group.iter().map(|request| match &request.write {
+        Write::Commit { changes, .. } => changes.len(),
+        _ => 1,
+    });
+    counters.changes.fetch_add(changes.sum::<usize>() as u64, Ordering::Relaxed);
+    counters.requests.fetch_add(group.len() as u64, Ordering::Relaxed);
+    counters.commits.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;

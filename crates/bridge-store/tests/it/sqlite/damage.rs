@@ -1,0 +1,217 @@
+//! Damage is said, with the file's name, and never served.
+
+use std::fs;
+
+use bridge_core::{
+    Change, Handshake, HandshakeStore, Message, Row, RowKey, Scope, Seq, Store, StoreErrorKind, bytes::Bytes,
+};
+use bridge_store::verify;
+use bridge_testkit::samples;
+
+use super::{Directory, SHARD, acquire, publish};
+
+/// Bytes that occur nowhere else in a database.
+const MARK: &[u8] = b"--a payload that can be found--";
+
+/// A closed database with some publishes, the second with a payload that can be found.
+async fn filled() -> Directory {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    publish(&store, 1..=5).await;
+    let owner = acquire(&store).await.unwrap();
+    let marked = Message { payload: Bytes::from_static(MARK), ..samples::message(2) };
+    store.commit(&owner, &[Change::Put(Row::Message(Box::new(marked)))]).await.unwrap();
+    directory
+}
+
+#[tokio::test]
+async fn a_sound_database_verifies() {
+    let directory = filled().await;
+    let report = verify(directory.0.path()).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!(report.schema, 1);
+}
+
+#[tokio::test]
+async fn rows_of_every_kind_verify() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    let owner = acquire(&store).await.unwrap();
+    let mut changes: Vec<Change> = samples::rows().into_iter().map(Change::Put).collect();
+    changes.extend(samples::events().into_iter().map(Change::Append));
+    // What the live samples refer to.
+    changes.extend((0..3).map(|n| Change::Put(Row::Message(Box::new(samples::message(n))))));
+    store.commit(&owner, &changes).await.unwrap();
+    store.save(samples::handshake(1)).await.unwrap();
+    drop(store);
+    let report = verify(directory.0.path()).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+}
+
+#[tokio::test]
+async fn a_flipped_byte_of_a_payload_is_found_and_never_served() {
+    let directory = filled().await;
+    directory.replace("bridge.db", MARK, b"--A");
+
+    let report = verify(directory.0.path()).unwrap();
+    assert_eq!(report.findings.len(), 1, "{report:?}");
+    assert!(
+        report.findings[0].contains("table message") && report.findings[0].contains("checksum"),
+        "{report:?}"
+    );
+
+    let store = directory.open().unwrap();
+    let damaged = RowKey::Message(samples::message_id(2));
+    let error = store.get(SHARD, &[damaged]).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    assert!(error.to_string().contains("bridge.db"), "{error}");
+    // The others are served.
+    let sound = RowKey::Message(samples::message_id(3));
+    assert!(store.get(SHARD, &[sound]).await.unwrap()[0].is_some());
+}
+
+#[tokio::test]
+async fn a_flipped_byte_anywhere_in_a_small_file_is_found() {
+    let directory = filled().await;
+    let file = directory.file("bridge.db");
+    let sound = fs::read(&file).unwrap();
+    let report = verify(directory.0.path()).unwrap();
+    // Bytes that nothing is read from: what a page has left over, and the counters of the file's head.
+    let mut unnoticed = 0;
+    let probes: Vec<usize> = (0..sound.len()).step_by(509).collect();
+    for &at in &probes {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&file, &bytes).unwrap();
+        if bytes[at..].len() < 509 {
+            continue;
+        }
+        match verify(directory.0.path()) {
+            Ok(found) if found == report => unnoticed += 1,
+            Ok(found) => assert!(!found.is_sound(), "byte {at} changed what is told: {found:?}"),
+            Err(error) => assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}"),
+        }
+    }
+    assert!(unnoticed < probes.len(), "no byte matters");
+    fs::write(&file, &sound).unwrap();
+    assert!(verify(directory.0.path()).unwrap().is_sound());
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_is_refused() {
+    let directory = filled().await;
+    let file = directory.file("bridge.db");
+    let length = fs::metadata(&file).unwrap().len();
+    fs::File::options().write(true).open(&file).unwrap().set_len(length / 2).unwrap();
+    let error = directory.open().unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("bridge.db"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_while_its_log_is_not_is_refused() {
+    let directory = filled().await;
+    fs::remove_file(directory.file("bridge.db")).unwrap();
+    fs::write(directory.file("bridge.db-wal"), [0; 5_000]).unwrap();
+    directory.assert_refused(StoreErrorKind::Corrupt);
+}
+
+/// What kill -9 leaves: the files as they are while a store is open.
+fn killed(alive: &Directory) -> Directory {
+    let left = Directory::new();
+    for name in ["bridge.db", "bridge.db-wal"] {
+        fs::copy(alive.file(name), left.file(name)).unwrap();
+    }
+    left
+}
+
+#[tokio::test]
+async fn commits_survive_in_a_log_that_nobody_closed() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    publish(&store, 1..=5).await;
+    let left = killed(&directory);
+    assert!(verify(left.0.path()).unwrap().is_sound());
+    let reopened = left.open().unwrap();
+    assert_eq!(reopened.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.unwrap().events.len(), 5);
+}
+
+#[tokio::test]
+async fn a_log_that_is_damaged_before_its_end_is_refused() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    publish(&store, 1..=5).await;
+    let log = fs::read(directory.file("bridge.db-wal")).unwrap();
+    let frame = 24 + 4_096;
+    let frames = (log.len() - 32) / frame;
+    assert!(frames > 10, "{frames} frames");
+    let mut refused = 0;
+    for at in (0..log.len()).step_by(1_021) {
+        let left = killed(&directory);
+        let mut bytes = log.clone();
+        bytes[at] ^= 1;
+        fs::write(left.file("bridge.db-wal"), bytes).unwrap();
+        match left.open() {
+            Err(error) => {
+                assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().contains("write-ahead log"), "{error}");
+                assert!(!verify(left.0.path()).unwrap().is_sound());
+                refused += 1;
+            }
+            // Only the last transaction can look like the torn end of a crash.
+            Ok(store) => {
+                let log = store.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.unwrap();
+                assert!(log.head >= Seq(4), "byte {at} lost more than the last commit: {log:?}");
+            }
+        }
+    }
+    assert!(refused > 10, "{refused} refused");
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_loses_what_was_cut_and_no_more() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    publish(&store, 1..=5).await;
+    let length = fs::metadata(directory.file("bridge.db-wal")).unwrap().len();
+    let left = killed(&directory);
+    let log = fs::File::options().write(true).open(left.file("bridge.db-wal")).unwrap();
+    log.set_len(length - 100).unwrap();
+    let reopened = left.open().unwrap();
+    let log = reopened.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.unwrap();
+    assert_eq!(log.head, Seq(4));
+    assert!(log.events.len() == 4);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_named_by_table_and_key() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    publish(&store, [1]).await;
+    store.save(Handshake { id: "mine".into(), ..samples::handshake(1) }).await.unwrap();
+    let other = directory.connect();
+    other.execute_batch("UPDATE handshake SET data = x'00'; UPDATE delivery SET state = 'lost'").unwrap();
+
+    let error = store.find("mine").await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    assert!(error.to_string().contains("table handshake, id mine"), "{error}");
+    let owner = acquire(&store).await.unwrap();
+    let error = store.load(&owner, None).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt);
+    assert!(error.to_string().contains("table delivery, shard 0, id "), "{error}");
+}
+
+#[tokio::test]
+async fn gaps_and_lost_messages_are_found() {
+    let directory = filled().await;
+    directory
+        .connect()
+        .execute_batch("DELETE FROM event WHERE seq IN (3, 5); DELETE FROM message WHERE seq = 4")
+        .unwrap();
+    let report = verify(directory.0.path()).unwrap();
+    let told = report.findings.join("; ");
+    assert!(told.contains("seq 4 follows 2"), "{told}");
+    assert!(told.contains("the last seq is 4, the shard's head 5"), "{told}");
+    assert!(told.contains("is missing"), "{told}");
+    assert_eq!(report.findings.len(), 3, "{told}");
+}
