@@ -1,0 +1,19 @@
+// Agents are known by the consumer's name; people know them by the program.
+
+const PROGRAMS: readonly (readonly [string, string])[] = [
+  ["claude-desktop", "Claude Desktop"],
+  ["claude", "Claude"],
+  ["cursor", "Cursor"],
+  ["vscode", "VS Code"],
+  ["curl", "curl"],
+  ["agent", "The agent"],
+];
+
+/** `claude-7f3a` is Claude; a name that was not made on this page stands as it is. */
+export function agentName(consumer: string | undefined): string {
+  if (consumer === undefined || consumer === "") {
+    return "The agent";
+  }
+  const minted = /^(.+)-[0-9a-f]{4}$/.exec(consumer);
+  return PROGRAMS.find(([program]) => program === (minted?.[1] ?? consumer))?.[1] ?? consumer;
+}
