@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bridge_core::{
     DeliveryId, Handshake, Index, LogPage, Ownership, Row, RowKey, Scope, Seq, SessionId, ShardId,
 };
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use rusqlite::{Connection, ToSql, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     columns::Bind,
     fault::Fault,
-    rows::{self, EVENT, Kind, Table},
+    rows::{self, EVENT, Kind, Shard, Table},
 };
 
 /// Queries that wait at most.
@@ -99,7 +99,7 @@ pub(super) fn load(
     owner: &Ownership,
     after: Option<&RowKey>,
 ) -> Result<Vec<Row>, Fault> {
-    check_epoch(connection, owner)?;
+    shard(connection, owner.shard)?.of(owner)?;
     let begun = after.map(Kind::of).transpose()?;
     let mut page = Vec::new();
     for kind in Kind::ALL {
@@ -123,11 +123,10 @@ pub(super) fn load(
     Ok(page)
 }
 
-fn check_epoch(connection: &Connection, owner: &Ownership) -> Result<(), Fault> {
-    let mut epoch = connection.prepare_cached("SELECT epoch FROM shard WHERE shard = ?")?;
-    let newest: Option<i64> = epoch.query_row([owner.shard.0], |row| row.get(0)).optional()?;
-    let newest = newest.unwrap_or(0).cast_unsigned();
-    if newest == owner.epoch { Ok(()) } else { Err(Fault::Fenced { owner: owner.clone(), newest }) }
+/// The shard, as new if nobody has owned it.
+fn shard(connection: &Connection, id: ShardId) -> Result<Shard, Fault> {
+    let mut get = connection.prepare_cached(&rows::SHARD.get())?;
+    get.query([id.0])?.next()?.map_or_else(|| Ok(Shard::default()), rows::read_shard)
 }
 
 pub(super) fn get(
@@ -135,14 +134,18 @@ pub(super) fn get(
     shard: ShardId,
     keys: &[RowKey],
 ) -> Result<Vec<Option<Row>>, Fault> {
-    let find = |key| {
+    let mut statements = Kind::ALL.map(|_| None);
+    let mut find = |key| {
         let kind = Kind::of(key)?;
-        let mut get = connection.prepare_cached(&kind.table().get())?;
-        let mut query = Bind::new(&mut get);
+        let get = match &mut statements[kind as usize] {
+            Some(get) => get,
+            none => none.insert(connection.prepare_cached(&kind.table().get())?),
+        };
+        let mut query = Bind::new(get);
         rows::write_key(shard, key, &mut query)?;
         query.query().next()?.map(|row| kind.read(row)).transpose()
     };
-    keys.iter().map(find).collect()
+    keys.iter().map(&mut find).collect()
 }
 
 pub(super) fn scan(
@@ -221,10 +224,7 @@ pub(super) fn read_log(
     after: Seq,
     limit: usize,
 ) -> Result<LogPage, Fault> {
-    let mut bounds = connection.prepare_cached("SELECT floor, head FROM shard WHERE shard = ?")?;
-    let bounds = bounds.query_row([shard.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let (floor, head): (i64, i64) = bounds.unwrap_or((0, 0));
-
+    let Shard { floor, head, .. } = self::shard(connection, shard)?;
     let (condition, id) = match scope {
         Scope::All => ("?4 IS NULL", None),
         Scope::Session(SessionId(id)) => ("session = ?4", Some(id.to_be_bytes())),
@@ -239,7 +239,7 @@ pub(super) fn read_log(
     while let Some(row) = found.next()? {
         events.push(rows::read_event(row)?);
     }
-    Ok(LogPage { events, floor: Seq(floor.cast_unsigned()), head: Seq(head.cast_unsigned()) })
+    Ok(LogPage { events, floor, head })
 }
 
 pub(super) fn find_handshake(connection: &Connection, id: &str) -> Result<Option<Handshake>, Fault> {

@@ -10,6 +10,7 @@ mod mailbox;
 mod message;
 mod reader;
 mod session;
+mod shard;
 mod task;
 
 use bridge_core::{Row, RowKey, ShardId};
@@ -214,3 +215,4 @@ pub(super) fn write_key(shard: ShardId, key: &RowKey, to: &mut Bind<'_, '_>) -> 
 
 pub(super) use event::{TABLE as EVENT, read as read_event, write as write_event};
 pub(super) use handshake::{TABLE as HANDSHAKE, read as read_handshake, write as write_handshake};
+pub(super) use shard::{Shard, TABLE as SHARD, read as read_shard, write as write_shard};

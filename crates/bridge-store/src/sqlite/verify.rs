@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     fault::Fault,
-    rows::{self, EVENT, HANDSHAKE, Kind},
+    rows::{self, EVENT, HANDSHAKE, Kind, SHARD},
     schema::{self, Directory},
     wal,
 };
@@ -98,6 +98,7 @@ fn check_structure(connection: &Connection, report: &mut Report) -> Result<(), F
 
 /// Reads every row as the store would.
 fn check_rows(connection: &Connection, report: &mut Report) -> Result<(), Fault> {
+    each(connection, report, SHARD.name, &SHARD.columns(), |row| rows::read_shard(row).map(drop));
     for kind in Kind::ALL {
         let table = kind.table();
         let columns = table.columns();

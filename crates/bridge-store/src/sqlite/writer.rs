@@ -6,14 +6,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use bridge_core::{Change, Event, Handshake, NodeId, Ownership, Seq, ShardId, StoreError, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Statement, params};
+use bridge_core::{Change, Event, Handshake, NodeId, Ownership, ShardId, StoreError, Timestamp};
+use rusqlite::{Connection, Statement};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     columns::Bind,
     fault::Fault,
-    rows::{self, EVENT, Kind},
+    rows::{self, EVENT, Kind, Shard},
 };
 
 /// Requests that one transaction takes at most, and that wait at most.
@@ -168,12 +168,12 @@ struct Transaction<'c> {
     connection: &'c Connection,
     begin: Statement<'c>,
     commit: Statement<'c>,
-    epoch: Statement<'c>,
+    shard: Statement<'c>,
+    put_shard: Statement<'c>,
     put: Vec<Statement<'c>>,
     delete: Vec<Statement<'c>>,
     append: Statement<'c>,
     event: Statement<'c>,
-    head: Statement<'c>,
 }
 
 impl<'c> Transaction<'c> {
@@ -185,12 +185,12 @@ impl<'c> Transaction<'c> {
             connection,
             begin: connection.prepare("BEGIN IMMEDIATE")?,
             commit: connection.prepare("COMMIT")?,
-            epoch: connection.prepare("SELECT epoch FROM shard WHERE shard = ?")?,
+            shard: connection.prepare(&rows::SHARD.get())?,
+            put_shard: connection.prepare(&rows::SHARD.put())?,
             put: for_each(rows::Table::put)?,
             delete: for_each(rows::Table::delete)?,
             append: connection.prepare(&EVENT.add())?,
             event: connection.prepare(&EVENT.get())?,
-            head: connection.prepare("UPDATE shard SET head = max(head, ?2) WHERE shard = ?1")?,
         })
     }
 
@@ -252,16 +252,13 @@ impl<'c> Transaction<'c> {
         match write {
             Write::Acquire { shard, node, until } => return self.acquire(*shard, *node, *until),
             Write::Renew { owner, until } => {
-                self.check_epoch(owner)?;
-                let mut renew =
-                    self.connection.prepare_cached("UPDATE shard SET owned_until = ? WHERE shard = ?")?;
-                renew.execute(params![until.as_millis().cast_signed(), owner.shard.0])?;
+                let shard = self.shard(owner.shard)?.of(owner)?;
+                self.put_shard(owner.shard, &Shard { owned_until: Some(*until), ..shard })?;
             }
             Write::Release { owner } => {
-                let mut release = self.connection.prepare_cached(
-                    "UPDATE shard SET node = NULL, owned_until = NULL WHERE shard = ? AND epoch = ?",
-                )?;
-                release.execute(params![owner.shard.0, owner.epoch.cast_signed()])?;
+                if let Ok(shard) = self.shard(owner.shard)?.of(owner) {
+                    self.put_shard(owner.shard, &Shard { node: None, owned_until: None, ..shard })?;
+                }
             }
             Write::Commit { owner, changes } => self.change(owner, changes)?,
             Write::SaveHandshake(record) => {
@@ -284,26 +281,30 @@ impl<'c> Transaction<'c> {
         Ok(Written::Done)
     }
 
-    fn acquire(&self, shard: ShardId, node: NodeId, until: Timestamp) -> Result<Written, Fault> {
-        let mut acquire = self.connection.prepare_cached(
-            "INSERT INTO shard (shard, epoch, node, owned_until, floor, head) VALUES (?1, 1, ?2, ?3, 0, 0)
-             ON CONFLICT DO UPDATE SET epoch = epoch + 1, node = ?2, owned_until = ?3
-             RETURNING epoch",
-        )?;
-        let values = params![shard.0, node.0.to_be_bytes(), until.as_millis().cast_signed()];
-        let epoch: i64 = acquire.query_row(values, |row| row.get(0))?;
-        Ok(Written::Epoch(epoch.cast_unsigned()))
+    fn acquire(&mut self, id: ShardId, node: NodeId, until: Timestamp) -> Result<Written, Fault> {
+        let shard = self.shard(id)?;
+        let epoch = shard.epoch + 1;
+        self.put_shard(id, &Shard { epoch, node: Some(node), owned_until: Some(until), ..shard })?;
+        Ok(Written::Epoch(epoch))
     }
 
-    fn check_epoch(&mut self, owner: &Ownership) -> Result<(), Fault> {
-        let newest: Option<i64> = self.epoch.query_row([owner.shard.0], |row| row.get(0)).optional()?;
-        let newest = newest.unwrap_or(0).cast_unsigned();
-        if newest == owner.epoch { Ok(()) } else { Err(Fault::Fenced { owner: owner.clone(), newest }) }
+    /// The shard, as new if nobody has owned it.
+    fn shard(&mut self, id: ShardId) -> Result<Shard, Fault> {
+        let mut get = Bind::new(&mut self.shard);
+        get.put(&id)?;
+        get.query().next()?.map_or_else(|| Ok(Shard::default()), rows::read_shard)
+    }
+
+    fn put_shard(&mut self, id: ShardId, shard: &Shard) -> Result<(), Fault> {
+        let mut put = Bind::new(&mut self.put_shard);
+        put.put(&id)?;
+        rows::write_shard(shard, &mut put)?;
+        put.run_guarded().map(drop)
     }
 
     fn change(&mut self, owner: &Ownership, changes: &[Change]) -> Result<(), Fault> {
-        self.check_epoch(owner)?;
-        let mut head = None;
+        let shard = self.shard(owner.shard)?.of(owner)?;
+        let mut head = shard.head;
         for change in changes {
             match change {
                 Change::Put(row) => {
@@ -322,13 +323,13 @@ impl<'c> Transaction<'c> {
                     if append.run_guarded()? == 0 {
                         self.check_same(owner.shard, event)?;
                     }
-                    head = head.max(Some(event.seq));
+                    head = head.max(event.seq);
                 }
                 _ => return Err(Fault::Unknown("this kind of change")),
             }
         }
-        if let Some(Seq(head)) = head {
-            self.head.execute(params![owner.shard.0, head.cast_signed()])?;
+        if head != shard.head {
+            self.put_shard(owner.shard, &Shard { head, ..shard })?;
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ CREATE TABLE shard (
     node BLOB,
     owned_until INTEGER,
     floor INTEGER NOT NULL,
-    head INTEGER NOT NULL
+    head INTEGER NOT NULL,
+    crc INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE identity (
