@@ -29,7 +29,7 @@ impl Shard {
         }
         let attempt = (receive.consumer.clone(), receive.mailbox.clone(), receive.attempt_id.clone());
         let repeated = self.attempts.get(&attempt).copied();
-        self.replace_parked(&receive, step);
+        let place = self.replace_parked(&receive, step);
         self.arrive(&receive, now, step);
         if let Some(batch) = repeated {
             self.keep_batch(batch);
@@ -40,7 +40,7 @@ impl Shard {
         match self.take(&receive, now, step) {
             Ok(granted) => Some(Ok(self.received(&receive, granted))),
             Err(_) if !receive.wait.is_zero() => {
-                self.park(call, receive, now).map_or_else(|refused| Some(Err(refused)), |()| None)
+                self.park(call, receive, place, now).map_or_else(|refused| Some(Err(refused)), |()| None)
             }
             Err(why) => Some(Ok(self.nothing(&receive, why))),
         }
@@ -125,7 +125,14 @@ impl Shard {
         }
     }
 
-    fn park(&mut self, call: CallId, receive: Receive, now: Timestamp) -> Result<(), ReceiveError> {
+    /// Parks a receive: behind all others, or in the place of the attempt that it repeats.
+    fn park(
+        &mut self,
+        call: CallId,
+        receive: Receive,
+        place: Option<usize>,
+        now: Timestamp,
+    ) -> Result<(), ReceiveError> {
         let limit = self.policy.max_waiting;
         if self.parked.len() >= limit {
             return Err(ReceiveError::TooManyWaiting { limit });
@@ -134,21 +141,22 @@ impl Shard {
         self.timers.set(until, Timer::Wait(call));
         self.parked.insert(call, receive.mailbox.clone());
         let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
-        inbox.waiting.push_back(Parked { call, receive, until });
+        let place = place.unwrap_or(inbox.waiting.len());
+        inbox.waiting.insert(place, Parked { call, receive, until });
         Ok(())
     }
 
-    /// A repeated attempt takes the place of the one that waits.
-    fn replace_parked(&mut self, receive: &Receive, step: &mut Step) {
-        let Some(inbox) = self.inboxes.get(&receive.mailbox) else { return };
-        let same = |parked: &&Parked| {
+    /// Sends home the call of an attempt that is repeated; tells which place it had.
+    fn replace_parked(&mut self, receive: &Receive, step: &mut Step) -> Option<usize> {
+        let waiting = &self.inboxes.get(&receive.mailbox)?.waiting;
+        let place = waiting.iter().position(|parked| {
             parked.receive.consumer == receive.consumer && parked.receive.attempt_id == receive.attempt_id
-        };
-        if let Some(parked) = inbox.waiting.iter().find(same).map(|parked| parked.call) {
-            self.remove_parked(parked);
-            let answer = Answer::Received(Ok(ended(DirectiveReason::Replaced)));
-            step.effects.push(Effect::Answer(parked, answer));
-        }
+        })?;
+        let call = waiting[place].call;
+        self.remove_parked(call);
+        let answer = Answer::Received(Ok(ended(DirectiveReason::Replaced)));
+        step.effects.push(Effect::Answer(call, answer));
+        Some(place)
     }
 
     /// The caller is gone. Its seat stays warm for a moment: it may be on its way back.

@@ -155,13 +155,13 @@ impl Shard {
     fn repeated(&self, id: DeliveryId, outcome: &Outcome) -> Settled {
         let delivery = self.find(id).expect("it has just been judged");
         let not_covered = match outcome {
-            Outcome::Answer { covers, .. } => covers
+            Outcome::Answer { reply, covers } => covers
                 .iter()
                 .enumerate()
                 .filter_map(|(position, proof)| {
-                    let error = match self.proven(proof) {
-                        Ok((covered, ..)) if covered.reply == delivery.reply => return None,
-                        Ok((covered, ..)) => SettleError::LeaseLost { state: covered.state },
+                    let error = match self.judge(proof, OutcomeKind::Answer, Some(reply.fingerprint)) {
+                        Ok(Worth::Repeated(covered)) => self.uncovered(covered, delivery.reply)?,
+                        Ok(Worth::Good(covered)) => SettleError::LeaseLost { state: self.deliveries[&covered].state },
                         Err(error) => error,
                     };
                     Some(NotCovered { position, error })
@@ -261,6 +261,13 @@ impl Shard {
                 Err(error) => settled.not_covered.push(NotCovered { position, error }),
             }
         }
+    }
+
+    /// Why a delivery that has an answer is not covered by this one; nothing if this is its answer.
+    fn uncovered(&self, id: DeliveryId, reply: Option<MessageId>) -> Option<SettleError> {
+        let earlier = self.find(id).and_then(|covered| covered.reply);
+        let another = SettleError::AlreadySettled { outcome: OutcomeKind::Answer, reply: earlier };
+        (earlier != reply).then_some(another)
     }
 
     /// Prolongs the whole batch that the delivery was granted with.

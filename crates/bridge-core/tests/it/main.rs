@@ -1,0 +1,3 @@
+//! The core's tests: scripts to read, and a simulation that crashes.
+
+mod scripts;
