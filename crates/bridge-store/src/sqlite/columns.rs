@@ -29,17 +29,17 @@ pub(super) trait Column: Sized {
 pub(super) struct Bind<'s, 'c> {
     statement: &'s mut Statement<'c>,
     filled: usize,
-    crc: crc32fast::Hasher,
+    sum: Checksum,
 }
 
 impl<'s, 'c> Bind<'s, 'c> {
     pub(super) fn new(statement: &'s mut Statement<'c>) -> Self {
-        Self { statement, filled: 0, crc: crc32fast::Hasher::new() }
+        Self { statement, filled: 0, sum: Checksum::new() }
     }
 
     pub(super) fn put<C: Column>(&mut self, value: &C) -> Result<&mut Self, Fault> {
         let value = value.give()?;
-        feed(&mut self.crc, referenced(&value)?);
+        self.sum.add(referenced(&value)?);
         self.filled += 1;
         self.statement.raw_bind_parameter(self.filled, Given(value))?;
         Ok(self)
@@ -47,8 +47,8 @@ impl<'s, 'c> Bind<'s, 'c> {
 
     /// Runs a statement whose last parameter is the checksum of the others; the number of rows it changed.
     pub(super) fn run_guarded(mut self) -> Result<usize, Fault> {
-        let crc = self.crc.clone().finalize();
-        self.put(&crc)?;
+        let sum = self.sum.finish();
+        self.put(&sum)?;
         self.run()
     }
 
@@ -84,37 +84,34 @@ fn referenced<'a>(value: &'a ToSqlOutput<'a>) -> Result<ValueRef<'a>, Fault> {
     }
 }
 
-/// Takes the columns of a row, one after the other.
+/// Takes the columns of a row, one after the other. The last is the checksum of the others.
 #[derive(Debug)]
 pub(super) struct Take<'r, 's> {
     table: &'static str,
     row: &'r Row<'s>,
     taken: usize,
+    sum: Checksum,
 }
 
 impl<'r, 's> Take<'r, 's> {
-    /// The columns of a row of `table`, whose last is the checksum of the others.
-    pub(super) fn guarded(table: &'static str, row: &'r Row<'s>) -> Result<Self, Fault> {
-        let take = Self { table, row, taken: 0 };
-        let last = row.as_ref().column_count() - 1;
-        let mut crc = crc32fast::Hasher::new();
-        for column in 0..last {
-            feed(&mut crc, row.get_ref(column)?);
-        }
-        if u32::take(row.get_ref(last)?) == Some(crc.finalize()) {
-            Ok(take)
-        } else {
-            Err(take.damaged("does not match its checksum"))
-        }
+    pub(super) fn new(table: &'static str, row: &'r Row<'s>) -> Self {
+        Self { table, row, taken: 0, sum: Checksum::new() }
     }
 
     pub(super) fn take<C: Column>(&mut self) -> Result<C, Fault> {
-        let column = self.taken;
+        let value = self.row.get_ref(self.taken)?;
+        self.sum.add(value);
         self.taken += 1;
-        C::take(self.row.get_ref(column)?).ok_or_else(|| {
-            let name = self.row.as_ref().column_name(column).unwrap_or("?");
+        C::take(value).ok_or_else(|| {
+            let name = self.row.as_ref().column_name(self.taken - 1).unwrap_or("?");
             self.damaged(&format!("makes no sense in column {name}"))
         })
+    }
+
+    /// Takes the checksum. What was taken may be believed only then.
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        let sum = self.sum.finish();
+        if self.take::<u32>()? == sum { Ok(()) } else { Err(self.damaged("does not match its checksum")) }
     }
 
     /// The fault of this row, by the name of its table and the columns it begins with: shard and key.
@@ -135,27 +132,59 @@ impl<'r, 's> Take<'r, 's> {
     }
 }
 
-fn feed(crc: &mut crc32fast::Hasher, value: ValueRef<'_>) {
-    match value {
-        ValueRef::Null => crc.update(&[0]),
-        ValueRef::Integer(number) => {
-            crc.update(&[1]);
-            crc.update(&number.to_le_bytes());
+/// A CRC-32 over values. Small ones are gathered first: the sum is fast over many bytes at once.
+#[derive(Debug)]
+struct Checksum {
+    crc: crc32fast::Hasher,
+    gathered: Vec<u8>,
+}
+
+impl Checksum {
+    /// Bytes that are gathered at most; more than most rows have.
+    const GATHERED: usize = 1_024;
+
+    fn new() -> Self {
+        Self { crc: crc32fast::Hasher::new(), gathered: Vec::with_capacity(Self::GATHERED) }
+    }
+
+    fn add(&mut self, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Null => self.add_bytes(&[0]),
+            ValueRef::Integer(number) => {
+                self.add_bytes(&[1]);
+                self.add_bytes(&number.to_le_bytes());
+            }
+            ValueRef::Real(number) => {
+                self.add_bytes(&[2]);
+                self.add_bytes(&number.to_le_bytes());
+            }
+            ValueRef::Text(bytes) => self.add_long(3, bytes),
+            ValueRef::Blob(bytes) => self.add_long(4, bytes),
         }
-        ValueRef::Real(number) => {
-            crc.update(&[2]);
-            crc.update(&number.to_le_bytes());
+    }
+
+    fn add_long(&mut self, kind: u8, bytes: &[u8]) {
+        self.add_bytes(&[kind]);
+        self.add_bytes(&(bytes.len() as u64).to_le_bytes());
+        self.add_bytes(bytes);
+    }
+
+    fn add_bytes(&mut self, bytes: &[u8]) {
+        if self.gathered.len() + bytes.len() > Self::GATHERED {
+            self.crc.update(&self.gathered);
+            self.gathered.clear();
         }
-        ValueRef::Text(bytes) => {
-            crc.update(&[3]);
-            crc.update(&(bytes.len() as u64).to_le_bytes());
-            crc.update(bytes);
+        if bytes.len() > Self::GATHERED {
+            self.crc.update(bytes);
+        } else {
+            self.gathered.extend_from_slice(bytes);
         }
-        ValueRef::Blob(bytes) => {
-            crc.update(&[4]);
-            crc.update(&(bytes.len() as u64).to_le_bytes());
-            crc.update(bytes);
-        }
+    }
+
+    fn finish(&mut self) -> u32 {
+        self.crc.update(&self.gathered);
+        self.gathered.clear();
+        self.crc.clone().finalize()
     }
 }
 

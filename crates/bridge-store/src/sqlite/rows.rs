@@ -165,9 +165,9 @@ impl Kind {
 
     /// Reads a row of this kind's table.
     pub(super) fn read(self, row: &rusqlite::Row<'_>) -> Result<Row, Fault> {
-        let take = &mut Take::guarded(self.table().name, row)?;
+        let take = &mut Take::new(self.table().name, row);
         let _shard: ShardId = take.take()?;
-        Ok(match self {
+        let row = match self {
             Self::Identity => Row::Identity(identity::read(take)?),
             Self::Session => Row::Session(session::read(take)?),
             Self::Mailbox => Row::Mailbox(mailbox::read(take)?),
@@ -176,7 +176,9 @@ impl Kind {
             Self::Idempotency => Row::Idempotency(idempotency::read(take)?),
             Self::Reader => Row::Reader(reader::read(take)?),
             Self::Task => Row::Task(task::read(take)?),
-        })
+        };
+        take.finish()?;
+        Ok(row)
     }
 }
 

@@ -14,6 +14,9 @@ pub(in crate::sqlite) fn write(handshake: &Handshake, to: &mut Bind<'_, '_>) -> 
 }
 
 pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Handshake, Fault> {
-    let row = &mut Take::guarded(TABLE, row)?;
-    Ok(Handshake { id: row.take()?, principal: row.take()?, saved_at: row.take()?, data: row.take()? })
+    let row = &mut Take::new(TABLE, row);
+    let handshake =
+        Handshake { id: row.take()?, principal: row.take()?, saved_at: row.take()?, data: row.take()? };
+    row.finish()?;
+    Ok(handshake)
 }

@@ -33,13 +33,15 @@ pub(in crate::sqlite) fn write(shard: &Shard, to: &mut Bind<'_, '_>) -> Result<(
 }
 
 pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Shard, Fault> {
-    let row = &mut Take::guarded(TABLE.name, row)?;
+    let row = &mut Take::new(TABLE.name, row);
     let _shard: ShardId = row.take()?;
-    Ok(Shard {
+    let shard = Shard {
         epoch: row.take()?,
         node: row.take()?,
         owned_until: row.take()?,
         floor: row.take()?,
         head: row.take()?,
-    })
+    };
+    row.finish()?;
+    Ok(shard)
 }
