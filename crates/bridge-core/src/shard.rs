@@ -25,6 +25,7 @@ mod task;
 mod timer;
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
@@ -141,6 +142,16 @@ impl Shard {
         }
         self.resume_work(now);
         self
+    }
+
+    /// The rows that a load would be given now, in no order. What it was given at its own load differs at most in the
+    /// end of leases, which a load prolongs.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        let sessions = self.sessions.values().cloned().map(Row::Session);
+        let mailboxes = self.inboxes.values().map(|inbox| Row::Mailbox(inbox.row.clone()));
+        let deliveries = self.deliveries.values().map(|delivery| Row::Delivery(Box::new(delivery.clone())));
+        let tasks = self.tasks.values().cloned().map(Row::Task);
+        sessions.chain(mailboxes).chain(deliveries).chain(tasks)
     }
 
     /// When [`handle_timeout`](Shard::handle_timeout) wants to be called next, at the latest.

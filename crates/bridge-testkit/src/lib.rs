@@ -1,4 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub mod conformance;
+pub mod disk;
+pub mod oracle;
+pub mod rng;
 pub mod samples;
+pub mod script;
+pub mod sim;
+pub mod world;

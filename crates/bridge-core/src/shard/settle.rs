@@ -161,7 +161,9 @@ impl Shard {
                 .filter_map(|(position, proof)| {
                     let error = match self.judge(proof, OutcomeKind::Answer, Some(reply.fingerprint)) {
                         Ok(Worth::Repeated(covered)) => self.uncovered(covered, delivery.reply)?,
-                        Ok(Worth::Good(covered)) => SettleError::LeaseLost { state: self.deliveries[&covered].state },
+                        Ok(Worth::Good(covered)) => {
+                            SettleError::LeaseLost { state: self.deliveries[&covered].state }
+                        }
                         Err(error) => error,
                     };
                     Some(NotCovered { position, error })

@@ -1,0 +1,27 @@
+//! The shard under clients that do anything, crashes and lost answers.
+
+use std::env;
+
+use bridge_testkit::sim;
+
+/// Steps of one seed.
+const STEPS: u32 = 120;
+
+/// `BRIDGE_SEED` repeats one seed, `BRIDGE_SEEDS` says how many to try.
+#[test]
+fn the_invariants_hold_over_many_seeds() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse().expect("a number"));
+    if let Some(seed) = number("BRIDGE_SEED") {
+        return sim::assert_holds(seed, STEPS);
+    }
+    for seed in 0..number("BRIDGE_SEEDS").unwrap_or(1_000) {
+        sim::assert_holds(seed, STEPS);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..20 {
+        assert_eq!(sim::run(seed, STEPS).trace, sim::run(seed, STEPS).trace, "I14 is broken by seed {seed}");
+    }
+}
