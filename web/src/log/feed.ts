@@ -1,6 +1,7 @@
 // The log as it grows, once for all tabs: a browser opens few connections to one server, and each open stream takes one.
 // The tab that holds the lock follows the log and tells the others. When it goes, the next one goes on from where it is.
 
+import { locks } from "./locks";
 import { follow } from "./stream";
 import { type Event, type GapReason, logOf, seqOf } from "./wire";
 
@@ -39,7 +40,7 @@ export class Feed {
   #wake = new EventTarget();
 
   constructor() {
-    if ("locks" in navigator && "BroadcastChannel" in globalThis) {
+    if (locks() !== undefined && "BroadcastChannel" in globalThis) {
       // Heard before anything is loaded: whatever was told earlier is in what is loaded later.
       this.#channel = new BroadcastChannel("bridge-log");
       this.#channel.onmessage = (message: MessageEvent<Told>) => this.#hear(message.data);
@@ -60,7 +61,9 @@ export class Feed {
       return;
     }
     this.#tell({ kind: "hello" });
-    navigator.locks.request(LOCK, { signal: this.#end.signal }, () => this.#lead()).catch(() => undefined);
+    locks()
+      ?.request(LOCK, { signal: this.#end.signal }, () => this.#lead())
+      .catch(() => undefined);
   }
 
   stop(): void {

@@ -2,6 +2,7 @@
 // accepted it, and goes by itself: after a reload, after a time without connection, from whichever tab is there.
 
 import { type Api, Refused } from "./api";
+import { locks } from "./locks";
 import type { Kept, Store } from "./store";
 import type { Published } from "./wire";
 
@@ -96,7 +97,7 @@ export class Outbox {
     try {
       do {
         this.#again = false;
-        await ("locks" in navigator ? navigator.locks.request(LOCK, () => this.#sendAll()) : this.#sendAll());
+        await (locks()?.request(LOCK, () => this.#sendAll()) ?? this.#sendAll());
       } while (this.#again);
     } finally {
       this.#running = false;
