@@ -28,6 +28,8 @@ pub(super) struct Table {
     pub(super) key: &'static [&'static str],
     /// Everything else. In a table of rows the first is `live`.
     pub(super) rest: &'static [&'static str],
+    /// The index of the live rows, in a table where not all are. It is named in the query, for SQLite prefers the key.
+    pub(super) live: Option<&'static str>,
 }
 
 impl Table {
@@ -88,11 +90,12 @@ impl Table {
     }
 
     fn load_where(&self, condition: &str) -> String {
-        let Self { name, key, .. } = self;
+        let Self { name, key, live, .. } = self;
+        let index = live.map_or_else(String::new, |live| format!("INDEXED BY {live}"));
         let order = ["shard"].iter().chain(*key).copied().collect::<Vec<_>>().join(", ");
         let columns = self.columns();
         format!(
-            "SELECT {columns} FROM {name} WHERE shard = ? AND live = 1 {condition} ORDER BY {order} LIMIT ?"
+            "SELECT {columns} FROM {name} {index} WHERE shard = ? AND live = 1 {condition} ORDER BY {order} LIMIT ?"
         )
     }
 }
@@ -218,3 +221,26 @@ pub(super) fn write_key(shard: ShardId, key: &RowKey, to: &mut Bind<'_, '_>) -> 
 pub(super) use event::{TABLE as EVENT, read as read_event, write as write_event};
 pub(super) use handshake::{TABLE as HANDSHAKE, read as read_handshake, write as write_handshake};
 pub(super) use shard::{Shard, TABLE as SHARD, read as read_shard, write as write_shard};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::{Settings, schema};
+
+    #[test]
+    fn a_load_does_not_look_through_rows_that_are_not_live() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection =
+            schema::open_writer(&schema::database(directory.path()), &Settings::default()).unwrap();
+        let tables = Kind::ALL.map(Kind::table);
+        for table in tables.into_iter().filter(|table| table.live.is_some()) {
+            for load in [table.load(), table.load_after()] {
+                let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {load}")).unwrap();
+                let steps = explain.raw_query().mapped(|row| row.get::<_, String>("detail"));
+                let plan: String = steps.map(Result::unwrap).collect();
+                assert!(plan.contains(&format!("{}_live", table.name)), "{load}: {plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{load}: {plan}");
+            }
+        }
+    }
+}

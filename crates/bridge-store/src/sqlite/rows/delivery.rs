@@ -54,6 +54,7 @@ pub(super) const TABLE: Table = Table {
         "redrive_of",
         "redriven_as",
     ],
+    live: Some("delivery_live"),
 };
 
 /// The word for a lease that nobody used in time.

@@ -39,6 +39,7 @@ pub(in crate::sqlite) const TABLE: Table = Table {
         "presence",
         "presence_since",
     ],
+    live: None,
 };
 
 /// What the kinds of events tell, each in a column of its own. A kind fills those it needs.

@@ -10,6 +10,7 @@ pub(super) const TABLE: Table = Table {
     name: "idempotency",
     key: &["sender", "recipient", "key"],
     rest: &["live", "fingerprint", "message", "seq", "expires_at"],
+    live: Some("idempotency_live"),
 };
 
 pub(super) fn write(record: &IdempotencyRecord, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {

@@ -6,7 +6,8 @@ use crate::sqlite::{
     fault::Fault,
 };
 
-pub(super) const TABLE: Table = Table { name: "identity", key: &[], rest: &["live", "log", "token_key"] };
+pub(super) const TABLE: Table =
+    Table { name: "identity", key: &[], rest: &["live", "log", "token_key"], live: None };
 
 pub(super) fn write(identity: &Identity, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
     let Identity { log, token_key } = identity;

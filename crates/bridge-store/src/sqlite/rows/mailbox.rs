@@ -11,6 +11,7 @@ pub(super) const TABLE: Table = Table {
     name: "mailbox",
     key: &["address"],
     rest: &["live", "read_to", "presence", "presence_consumer", "presence_since"],
+    live: None,
 };
 
 pub(super) fn write(mailbox: &Mailbox, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {

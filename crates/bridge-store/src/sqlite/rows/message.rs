@@ -27,6 +27,7 @@ pub(super) const TABLE: Table = Table {
         "headers",
         "payload",
     ],
+    live: Some("message_live"),
 };
 
 pub(super) fn write(message: &Message, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {

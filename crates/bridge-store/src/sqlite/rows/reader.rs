@@ -6,7 +6,8 @@ use crate::sqlite::{
     fault::Fault,
 };
 
-pub(super) const TABLE: Table = Table { name: "reader", key: &["session", "name"], rest: &["live", "place"] };
+pub(super) const TABLE: Table =
+    Table { name: "reader", key: &["session", "name"], rest: &["live", "place"], live: Some("reader_live") };
 
 pub(super) fn write(reader: &Reader, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
     let Reader { session, name, place } = reader;

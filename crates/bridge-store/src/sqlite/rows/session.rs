@@ -10,6 +10,7 @@ pub(super) const TABLE: Table = Table {
     name: "session",
     key: &["id"],
     rest: &["live", "title", "owner", "created_at", "last_activity", "questions", "closed_at"],
+    live: Some("session_live"),
 };
 
 pub(super) fn write(session: &Session, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {

@@ -7,7 +7,7 @@ use crate::sqlite::{
 };
 
 pub(in crate::sqlite) const TABLE: Table =
-    Table { name: "shard", key: &[], rest: &["epoch", "node", "owned_until", "floor", "head"] };
+    Table { name: "shard", key: &[], rest: &["epoch", "node", "owned_until", "floor", "head"], live: None };
 
 /// Who owns a shard, and where its log begins and ends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -10,6 +10,7 @@ pub(super) const TABLE: Table = Table {
     name: "task",
     key: &["id"],
     rest: &["live", "mailbox", "principal", "consumer", "named", "created_at", "expires_at", "cancelled"],
+    live: None,
 };
 
 pub(super) fn write(task: &Task, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
