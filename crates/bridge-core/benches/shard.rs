@@ -3,8 +3,9 @@
 use std::{hint::black_box, time::Duration};
 
 use bridge_core::{
-    Address, Answer, CallId, Class, Command, Consumer, Effect, Headers, MessageId, Name, OpenSession, Outcome, Policy,
-    Priority, Proof, Publish, Receive, Request, SessionId, Settle, Shard, Side, Step, Timestamp,
+    Address, Answer, CallId, Class, Command, Consumer, Effect, Headers, MessageId, Name, OpenSession,
+    Outcome, Policy, Priority, Proof, Publish, Receive, Request, SessionId, Settle, Shard, Side, Step,
+    Timestamp,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 

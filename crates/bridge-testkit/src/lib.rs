@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod clock;
 pub mod conformance;
 pub mod disk;
+pub mod fault;
 pub mod oracle;
 pub mod rng;
 pub mod samples;

@@ -644,12 +644,11 @@ fn since_start(at: Timestamp) -> String {
 
 fn show_span(span: Duration) -> String {
     let millis = span.as_millis();
-    match millis {
-        _ if millis % 1_000 != 0 => format!("{millis}ms"),
-        0..60_000 => format!("{}s", millis / 1_000),
-        _ if millis % 86_400_000 == 0 => format!("{}d", millis / 86_400_000),
-        _ if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
-        _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
-        _ => format!("{}s", millis / 1_000),
+    let in_units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = in_units.iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit));
+    match whole {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
     }
 }

@@ -409,13 +409,14 @@ impl Sim {
                     repeatable: false,
                 };
                 let before = self.held.len();
-                self.calmly(Command::Receive(receive))?;
-                for held in self.held[before..].to_vec() {
+                self.calmly(&Command::Receive(receive))?;
+                let taken: Vec<_> = self.held[before..].to_vec();
+                for held in taken {
                     let proof = Proof::Lease(held.delivery, held.lease);
-                    self.calmly(Command::Settle(Settle { proof, outcome: Outcome::Ack }))?;
+                    self.calmly(&Command::Settle(Settle { proof, outcome: Outcome::Ack }))?;
                 }
                 let head = self.world.disk().head();
-                self.calmly(Command::Read(Address::Session(session, Side::User), head))?;
+                self.calmly(&Command::Read(Address::Session(session, Side::User), head))?;
             }
             self.live_through(Duration::from_secs(60))?;
             if self.world.disk().deliveries().all(|delivery| delivery.state.is_terminal()) {
@@ -426,14 +427,14 @@ impl Sim {
     }
 
     /// Gives a command to the world, without mishaps.
-    fn calmly(&mut self, command: Command) -> Result<(), Violation> {
-        let newest = match &command {
+    fn calmly(&mut self, command: &Command) -> Result<(), Violation> {
+        let newest = match command {
             Command::Settle(Settle { proof: Proof::Lease(delivery, _), .. }) => self.oracle.newest(*delivery),
             _ => None,
         };
         let (_, outcome) = self.world.tell(command.clone());
         self.oracle.committed(self.world.disk(), policy().agent.max_failures)?;
-        self.hear(&command, newest, outcome)
+        self.hear(command, newest, outcome)
     }
 
     fn session(&mut self) -> SessionId {

@@ -1,0 +1,96 @@
+//! A store that fails: nobody is told a lie, and the bridge comes back by itself.
+
+use std::time::Duration;
+
+use bridge_core::StoreErrorKind;
+use bridge_runtime::{CallError, Fault, Health};
+use bridge_testkit::fault;
+
+use super::{House, soon, texts, until};
+
+#[tokio::test]
+async fn a_failed_commit_leaves_its_callers_in_doubt_and_a_repetition_is_safe() {
+    for fault in
+        [fault::Fault::Before(StoreErrorKind::Unavailable), fault::Fault::After(StoreErrorKind::Unavailable)]
+    {
+        let house = House::open().await;
+        let message = house.message("hello").idempotency_key("k".parse().unwrap());
+        house.store.fail(fault);
+
+        let doubt = soon(house.bridge.publish(message.clone())).await;
+        assert_eq!(doubt, Err(CallError::Fault(Fault::OutcomeUnknown)));
+
+        let published = soon(house.bridge.publish(message)).await.unwrap();
+        assert_eq!(published.duplicate, matches!(fault, fault::Fault::After(_)));
+        assert_eq!(texts(&house.receive("a").await), ["hello"]);
+    }
+}
+
+#[tokio::test]
+async fn a_receive_that_waits_outlives_the_shard() {
+    let house = House::open().await;
+    let (bridge, ask) = (house.bridge.clone(), house.ask("a").wait(Duration::from_secs(60)));
+    let receive = tokio::spawn(async move { bridge.receive(ask).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+
+    house.store.fail(fault::Fault::Before(StoreErrorKind::Unavailable));
+    assert!(soon(house.bridge.publish(house.message("lost"))).await.is_err());
+    soon(house.bridge.publish(house.message("hello"))).await.unwrap();
+
+    let received = soon(receive).await.unwrap().unwrap();
+    assert_eq!(texts(&received), ["hello"]);
+    received.handover.complete();
+}
+
+#[tokio::test]
+async fn a_grant_whose_commit_failed_is_granted_again() {
+    let house = House::open().await;
+    house.publish("hello").await;
+    house.store.fail(fault::Fault::After(StoreErrorKind::Unavailable));
+    let received = soon(house.bridge.receive(house.ask("a"))).await.unwrap();
+    assert_eq!(texts(&received), ["hello"]);
+    assert_eq!(received.deliveries[0].attempt, 1);
+    received.handover.complete();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_writes_and_heals_by_itself() {
+    let house = House::open().await;
+    house.publish("before").await;
+    house.store.break_down(StoreErrorKind::Full);
+
+    assert_eq!(soon(house.bridge.publish(house.message("x"))).await, Err(CallError::Fault(Fault::Full)));
+    until(|| house.bridge.health() == Health::Faulted(Fault::Full)).await;
+    assert_eq!(soon(house.bridge.publish(house.message("x"))).await, Err(CallError::Fault(Fault::Full)));
+    // Reads go on.
+    assert_eq!(soon(house.bridge.session(house.session)).await.unwrap().pending, 1);
+    assert_eq!(soon(house.bridge.snapshot(house.session, None, 10)).await.unwrap().messages.len(), 1);
+
+    house.store.mend();
+    house.clock.advance(Duration::from_secs(1));
+    until(|| house.bridge.health() == Health::Ready).await;
+    house.publish("after").await;
+    assert_eq!(texts(&house.receive("a").await), ["before", "after"]);
+}
+
+#[tokio::test]
+async fn a_receive_that_waits_through_a_fault_is_answered_when_it_is_over() {
+    let house = House::open().await;
+    let (bridge, ask) = (house.bridge.clone(), house.ask("a").wait(Duration::from_secs(60)));
+    let receive = tokio::spawn(async move { bridge.receive(ask).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    house.store.break_down(StoreErrorKind::Unavailable);
+    assert!(soon(house.bridge.publish(house.message("x"))).await.is_err());
+    until(|| house.bridge.health() != Health::Ready).await;
+    house.store.mend();
+    house.clock.advance(Duration::from_secs(1));
+    until(|| house.bridge.health() == Health::Ready).await;
+    house.publish("hello").await;
+    let received = soon(receive).await.unwrap().unwrap();
+    assert_eq!(texts(&received), ["hello"]);
+    received.handover.complete();
+}

@@ -1,0 +1,59 @@
+//! What a caller can prove, and what it can say.
+
+use std::time::Duration;
+
+use bridge_core::{SettleError, State};
+use bridge_runtime::{CallError, Credential, NewReply, Settlement};
+
+use super::House;
+
+#[tokio::test]
+async fn a_handle_is_worth_what_its_token_is_worth() {
+    let house = House::open().await;
+    house.publish("hello").await;
+    let first = house.receive("a").await;
+    let leased = &first.deliveries[0];
+    let handle = Credential::Handle(leased.message_id, leased.handle.clone());
+    let extend = Settlement::Extend { by: None, progress: Some("reading".to_owned()) };
+    house.bridge.settle(handle.clone(), extend).await.unwrap();
+    first.handover.complete();
+
+    // Its lease ends, and after the back-off somebody else gets the message: the old handle is known, and lost.
+    house.clock.advance(Duration::from_secs(20 * 60));
+    assert!(house.receive("b").await.deliveries.is_empty());
+    house.clock.advance(Duration::from_secs(10));
+    let second = house.receive("b").await;
+    assert_eq!(second.deliveries[0].attempt, 2);
+    let refused = house.bridge.settle(handle, Settlement::Ack).await;
+    assert_eq!(refused, Err(CallError::Refused(SettleError::LeaseLost { state: State::Leased })));
+
+    let made_up = Credential::Handle(second.deliveries[0].message_id, "abcdefghjkmn".to_owned());
+    let refused = house.bridge.settle(made_up, Settlement::Ack).await;
+    assert_eq!(refused, Err(CallError::Refused(SettleError::UnknownToken)));
+    second.handover.complete();
+}
+
+#[tokio::test]
+async fn an_answer_tells_which_of_what_it_covers_it_did_not() {
+    let house = House::open().await;
+    for text in ["one", "two", "three"] {
+        house.publish(text).await;
+    }
+    let received = house.receive("a").await;
+    let token = |at: usize| Credential::Token(received.deliveries[at].token.clone());
+    house.bridge.settle(token(1), Settlement::Nack { delay: None, error: None }).await.unwrap();
+
+    let covers = vec![Credential::Token("forged".to_owned()), token(1), token(2)];
+    let answer = Settlement::Answer { reply: NewReply::new("\"done\""), covers };
+    let settled = house.bridge.settle(token(0), answer.clone()).await.unwrap();
+
+    let positions: Vec<_> = settled.not_covered.iter().map(|not| not.position).collect();
+    assert_eq!(positions, [0, 1]);
+    assert_eq!(settled.not_covered[0].error, SettleError::UnknownToken);
+    let reply = settled.reply.unwrap().message;
+
+    let again = house.bridge.settle(token(0), answer).await.unwrap();
+    assert!(again.already_done);
+    assert_eq!(again.reply.unwrap().message, reply);
+    received.handover.complete();
+}

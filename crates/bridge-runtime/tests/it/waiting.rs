@@ -1,0 +1,103 @@
+//! Who waits is woken, and who leaves gives back what it was given.
+
+use std::time::Duration;
+
+use bridge_core::{Action, DirectiveReason};
+use bridge_runtime::{CallError, Fault};
+
+use super::{House, soon, texts};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost() {
+    let house = House::open().await;
+    let mut takers = Vec::new();
+    for taker in 0..20 {
+        let (bridge, ask) = (house.bridge.clone(), house.ask(&format!("agent-{taker}")));
+        takers.push(tokio::spawn(async move {
+            let mut taken = 0;
+            loop {
+                let received = bridge.receive(ask.clone().wait(Duration::from_secs(30))).await.unwrap();
+                received.handover.complete();
+                for leased in &received.deliveries {
+                    let token = bridge_runtime::Credential::Token(leased.token.clone());
+                    bridge.settle(token, bridge_runtime::Settlement::Ack).await.unwrap();
+                    taken += 1;
+                }
+                if received.directive.reason == DirectiveReason::SessionClosed {
+                    return taken;
+                }
+            }
+        }));
+    }
+    for n in 0..200 {
+        // Keys of their own, so that all takers are busy at once.
+        let message = house.message(&n.to_string()).key(format!("key-{n}").parse().unwrap());
+        house.bridge.publish(message).await.unwrap();
+    }
+    soon(async { while house.bridge.session(house.session).await.unwrap().pending > 0 {} }).await;
+    house.bridge.close_session(house.session).await.unwrap();
+    let mut taken = 0;
+    for taker in takers {
+        taken += soon(taker).await.unwrap();
+    }
+    // What was in somebody's hands when the session closed was given up with it.
+    assert!((180..=200).contains(&taken), "{taken}");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_took_gives_its_leases_back() {
+    let house = House::open().await;
+    house.publish("hello").await;
+    let ask = bridge_runtime::ReceiveRequest::new(house.agent());
+    let received = house.bridge.receive(ask.clone()).await.unwrap();
+    drop(received);
+    let again = soon(house.bridge.receive(ask.wait(Duration::from_secs(30)))).await.unwrap();
+    assert_eq!(texts(&again), ["hello"]);
+    assert_eq!(again.deliveries[0].attempt, 2);
+    again.handover.complete();
+}
+
+#[tokio::test]
+async fn a_named_consumer_finds_again_what_it_missed() {
+    let house = House::open().await;
+    house.publish("hello").await;
+    let ask = house.ask("a").attempt_id("t".parse().unwrap());
+    let missed = house.bridge.receive(ask.clone()).await.unwrap();
+    let token = missed.deliveries[0].token.clone();
+    drop(missed);
+    let again = house.bridge.receive(ask).await.unwrap();
+    assert_eq!(again.deliveries[0].token, token);
+    again.handover.complete();
+}
+
+#[tokio::test]
+async fn a_caller_that_breaks_off_leaves_its_place_to_the_next() {
+    let house = House::open().await;
+    let ask = house.ask("gone").wait(Duration::from_secs(60));
+    let gone = tokio::time::timeout(Duration::from_millis(20), house.bridge.receive(ask)).await;
+    assert!(gone.is_err());
+    let (bridge, ask) = (house.bridge.clone(), house.ask("here").wait(Duration::from_secs(60)));
+    let here = tokio::spawn(async move { bridge.receive(ask).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    house.publish("hello").await;
+    let received = soon(here).await.unwrap().unwrap();
+    assert_eq!(texts(&received), ["hello"]);
+    received.handover.complete();
+}
+
+#[tokio::test]
+async fn a_shutdown_sends_home_who_waits_and_refuses_who_comes() {
+    let house = House::open().await;
+    let (bridge, ask) = (house.bridge.clone(), house.ask("a").wait(Duration::from_secs(60)));
+    let waits = tokio::spawn(async move { bridge.receive(ask).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    soon(house.bridge.shutdown()).await;
+    let received = soon(waits).await.unwrap().unwrap();
+    assert_eq!(received.directive.action, Action::WaitAgain);
+    assert_eq!(received.directive.reason, DirectiveReason::ShuttingDown);
+    assert_eq!(house.bridge.publish(house.message("late")).await, Err(CallError::Fault(Fault::ShuttingDown)));
+}

@@ -1,0 +1,149 @@
+//! A store that fails when it is told to.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bridge_core::{
+    Change, Index, LogPage, NodeId, Ownership, Row, RowKey, Scope, Seq, ShardId, Store, StoreError,
+    StoreErrorKind, Timestamp,
+};
+use tokio::sync::watch;
+
+/// Wraps a store; clones share its faults.
+#[derive(Debug, Clone)]
+pub struct FaultyStore<S> {
+    inner: S,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug)]
+struct Faults {
+    /// What the next commits come to.
+    commits: Mutex<VecDeque<Fault>>,
+    /// While set, nothing can be written.
+    broken: Mutex<Option<StoreErrorKind>>,
+    /// While true, commits wait.
+    held: watch::Sender<bool>,
+}
+
+/// What a commit comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails, and nothing was written.
+    Before(StoreErrorKind),
+    /// It fails, and everything was written.
+    After(StoreErrorKind),
+}
+
+impl<S: Store> FaultyStore<S> {
+    /// A store that works as `inner` does, until told otherwise.
+    pub fn new(inner: S) -> Self {
+        let faults =
+            Faults { commits: Mutex::default(), broken: Mutex::default(), held: watch::Sender::new(false) };
+        Self { inner, faults: Arc::new(faults) }
+    }
+
+    /// Makes the next commit that has none yet fail.
+    pub fn fail(&self, fault: Fault) {
+        lock(&self.faults.commits).push_back(fault);
+    }
+
+    /// Lets nothing be written until [`mend`](Self::mend) is called.
+    pub fn break_down(&self, kind: StoreErrorKind) {
+        *lock(&self.faults.broken) = Some(kind);
+    }
+
+    /// Lets everything be written again.
+    pub fn mend(&self) {
+        *lock(&self.faults.broken) = None;
+    }
+
+    /// Lets commits wait until [`let_go`](Self::let_go) is called.
+    pub fn hold(&self) {
+        self.faults.held.send_replace(true);
+    }
+
+    /// Lets commits go on.
+    pub fn let_go(&self) {
+        self.faults.held.send_replace(false);
+    }
+
+    fn writable(&self, operation: &'static str) -> Result<(), StoreError> {
+        match *lock(&self.faults.broken) {
+            Some(kind) => Err(error(kind, operation)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn error(kind: StoreErrorKind, operation: &'static str) -> StoreError {
+    StoreError { kind, operation, message: "told to fail".to_owned(), source: None }
+}
+
+#[async_trait::async_trait]
+impl<S: Store> Store for FaultyStore<S> {
+    async fn acquire(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Ownership, StoreError> {
+        self.writable("acquire")?;
+        self.inner.acquire(shard, node, now, ttl).await
+    }
+
+    async fn renew(&self, owner: &Ownership, now: Timestamp, ttl: Duration) -> Result<(), StoreError> {
+        self.writable("renew")?;
+        self.inner.renew(owner, now, ttl).await
+    }
+
+    async fn release(&self, owner: &Ownership) -> Result<(), StoreError> {
+        self.inner.release(owner).await
+    }
+
+    async fn load(&self, owner: &Ownership, after: Option<RowKey>) -> Result<Vec<Row>, StoreError> {
+        self.inner.load(owner, after).await
+    }
+
+    async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        self.inner.get(shard, keys).await
+    }
+
+    async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
+        self.inner.scan(shard, index, limit).await
+    }
+
+    async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError> {
+        let mut held = self.faults.held.subscribe();
+        // The sender lives as long as this store does.
+        let _ = held.wait_for(|held| !held).await;
+        self.writable("commit")?;
+        let fault = lock(&self.faults.commits).pop_front();
+        match fault {
+            Some(Fault::Before(kind)) => Err(error(kind, "commit")),
+            Some(Fault::After(kind)) => {
+                self.inner.commit(owner, changes).await?;
+                Err(error(kind, "commit"))
+            }
+            None => self.inner.commit(owner, changes).await,
+        }
+    }
+
+    async fn read_log(
+        &self,
+        shard: ShardId,
+        scope: Scope,
+        after: Seq,
+        limit: usize,
+    ) -> Result<LogPage, StoreError> {
+        self.inner.read_log(shard, scope, after, limit).await
+    }
+}
