@@ -1,4 +1,5 @@
-import { Suspense, lazy, useEffect, useState } from "react";
+import { Suspense, useEffect, useState } from "react";
+import { later } from "../base/later";
 import { MEDIUM, WIDE, useMedia } from "../base/media";
 import { Conversation } from "../log/conversation";
 import { Rail } from "../rail/Rail";
@@ -9,8 +10,8 @@ import { canNotify, useNotifications } from "./notify";
 import { go, useSessionId } from "./route";
 import { useShortcuts } from "./shortcuts";
 
-const Sheet = lazy(() => import("../base/Sheet"));
-const Keys = lazy(() => import("./Keys"));
+const Sheet = later(() => import("../base/Sheet"));
+const Keys = later(() => import("./Keys"));
 
 export function App({ desk }: { desk: Desk }) {
   return (

@@ -1,6 +1,7 @@
 // One conversation on the screen: header, thread, composer, and the details of the chosen message.
 
-import { Suspense, lazy, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { later } from "../base/later";
 import { useNow } from "../base/now";
 import { atTime, ms } from "../base/time";
 import { Composer } from "../composer/Composer";
@@ -18,9 +19,9 @@ import { collect, download } from "./export";
 import { useReading } from "./reading";
 import { useShortcuts } from "./shortcuts";
 
-const Sheet = lazy(() => import("../base/Sheet"));
-const Inspector = lazy(() => import("../inspector/Inspector"));
-const Setup = lazy(() => import("../connect/Setup"));
+const Sheet = later(() => import("../base/Sheet"));
+const Inspector = later(() => import("../inspector/Inspector"));
+const Setup = later(() => import("../connect/Setup"));
 
 interface Props {
   conversation: Conversation;
@@ -62,6 +63,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
   const announced = useAnnounced(rows, view?.session.presence);
   const fail = useCallback((what: string) => (error: unknown) => setSaid(`${what}: ${error instanceof Error ? error.message : "it did not work"}.`), []);
 
+  const loadOlder = useCallback(() => void conversation.loadOlder(), [conversation]);
   const onNewRef = useRef(onNew);
   onNewRef.current = onNew;
   const actions = useMemo(
@@ -176,7 +178,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
           actions={actions}
           older={view.older !== null}
           loadingOlder={loadingOlder}
-          onOlder={() => void conversation.loadOlder()}
+          onOlder={loadOlder}
           onBottom={setAtBottom}
           handle={thread}
         >

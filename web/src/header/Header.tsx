@@ -1,13 +1,14 @@
-import { Suspense, lazy, useEffect, useRef, useState } from "react";
+import { Suspense, useState } from "react";
 import { titleOf } from "../app/desk";
 import { Icon } from "../base/Icon";
+import { later } from "../base/later";
 import { useNow } from "../base/now";
 import { presenceWords } from "../ladder/rung";
 import type { Session } from "../log/wire";
 import type { HeaderMenuProps } from "./HeaderMenu";
 import "./header.css";
 
-const HeaderMenu = lazy(() => import("./HeaderMenu"));
+const HeaderMenu = later(() => import("./HeaderMenu"));
 
 interface Props extends HeaderMenuProps {
   session: Session;
@@ -53,15 +54,6 @@ export function Header({ session, onRename, onConnect, onList, renaming, onRenam
 }
 
 function Title({ session, onRename, renaming, onRenaming }: Pick<Props, "session" | "onRename" | "renaming" | "onRenaming">) {
-  const [text, setText] = useState("");
-  const input = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    if (renaming) {
-      setText(session.title ?? "");
-      requestAnimationFrame(() => input.current?.select());
-    }
-    // The title as it is when the editing begins; a change from elsewhere does not overwrite what is being typed.
-  }, [renaming]);
   if (!renaming) {
     return (
       <h1 className="title">
@@ -71,29 +63,35 @@ function Title({ session, onRename, renaming, onRenaming }: Pick<Props, "session
       </h1>
     );
   }
-  const end = (keep: boolean) => {
+  const end = (title: string | undefined) => {
     onRenaming(false);
-    if (keep && text.trim() !== "" && text.trim() !== session.title) {
-      onRename(text.trim());
+    if (title !== undefined && title !== "" && title !== session.title) {
+      onRename(title);
     }
   };
+  return <TitleField title={session.title ?? ""} onEnd={end} />;
+}
+
+/** The title as it was when the editing began: a change from elsewhere does not overwrite what is being typed. */
+function TitleField({ title, onEnd }: { title: string; onEnd: (title: string | undefined) => void }) {
+  const [text, setText] = useState(title);
   return (
     <input
-      ref={input}
       className="title-field"
       aria-label="Title"
       dir="auto"
       autoFocus
       maxLength={200}
       value={text}
+      onFocus={(event) => event.currentTarget.select()}
       onChange={(event) => setText(event.target.value)}
-      onBlur={() => end(true)}
+      onBlur={() => onEnd(text.trim())}
       onKeyDown={(event) => {
         if (event.key === "Enter") {
-          end(true);
+          onEnd(text.trim());
         } else if (event.key === "Escape") {
           event.stopPropagation();
-          end(false);
+          onEnd(undefined);
         }
       }}
     />

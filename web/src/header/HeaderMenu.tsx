@@ -21,7 +21,7 @@ const THEMES: readonly (readonly [Theme, string])[] = [
 export default function HeaderMenu({ closed, notifying, canNotify, onNotify, onExport, onKeys, onClose }: HeaderMenuProps) {
   const theme = useTheme();
   return (
-    <Menu.Root modal={false}>
+    <Menu.Root>
       <Menu.Trigger className="button quiet icon-only" aria-label="Menu">
         <Icon name="menu" />
       </Menu.Trigger>

@@ -1,7 +1,8 @@
 // The conversation, newest at the bottom. It stays at the bottom only if it was there.
 
-import { type ReactNode, type RefObject, Suspense, lazy, useCallback, useEffect, useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
+import { type ReactNode, type RefObject, Suspense, useCallback, useEffect, useImperativeHandle, useLayoutEffect, useRef, useState } from "react";
 import { Icon } from "../base/Icon";
+import { later } from "../base/later";
 import type { Pending } from "../log/outbox";
 import type { Row } from "../log/rows";
 import type { Presence } from "../log/wire";
@@ -9,11 +10,13 @@ import type { LongListHandle } from "./LongList";
 import { Message, type MessageActions, Unsent } from "./Message";
 import "./thread.css";
 
-const LongList = lazy(() => import("./LongList"));
+const LongList = later(() => import("./LongList"));
 
 /** Up to so many messages all are in the page, where the browser can search them. */
 const PLAIN_MAX = 120;
 const NEAR_PX = 32;
+/** Earlier messages are asked for before the reader has come to the first one. */
+const AHEAD_PX = 400;
 
 export interface ThreadHandle {
   toEnd: () => void;
@@ -47,6 +50,15 @@ export function Thread({ rows, unsent, presence, chosen, actions, older, loading
   const virtual = rows.length > PLAIN_MAX;
   const last = rows.at(-1)?.message.seq ?? 0;
   const fresh = away ? rows.filter((row) => row.side === "agent" && row.message.seq > seenSeq).length : 0;
+
+  /** The message at the upper edge, and how far from it: what has to stay there when something comes in above. */
+  const edge = useRef<{ message: string; offset: number }>(undefined);
+  const remember = useCallback(() => {
+    const box = scroller.current;
+    const top = box?.getBoundingClientRect().top ?? 0;
+    const found = Array.from(box?.querySelectorAll<HTMLElement>("[data-message]") ?? []).find((line) => line.getBoundingClientRect().bottom > top);
+    edge.current = found === undefined ? undefined : { message: found.dataset["message"] ?? "", offset: found.getBoundingClientRect().top - top };
+  }, []);
 
   const toEnd = useCallback(() => {
     const box = scroller.current;
@@ -84,7 +96,8 @@ export function Thread({ rows, unsent, presence, chosen, actions, older, loading
       onBottom(atBottom);
     }
     stuck.current = atBottom;
-    if (box.scrollTop < 400 && older && !loadingOlder) {
+    remember();
+    if (box.scrollTop < AHEAD_PX && older && !loadingOlder) {
       onOlder();
     }
   };
@@ -102,27 +115,29 @@ export function Thread({ rows, unsent, presence, chosen, actions, older, loading
     return () => observer.disconnect();
   }, [toEnd]);
 
-  // An older page comes in above: what is in sight stays where it is.
+  // An older page comes in above: what is in sight stays where it is. A long list sees to that itself.
   const first = rows[0]?.message.id;
-  const before = useRef<{ first: string | undefined; height: number; top: number }>({ first: undefined, height: 0, top: 0 });
   useLayoutEffect(() => {
     const box = scroller.current;
+    const was = edge.current;
     if (box === null) {
       return;
     }
-    const was = before.current;
     if (stuck.current) {
       box.scrollTop = box.scrollHeight;
-    } else if (!virtual && was.first !== undefined && was.first !== first && rows.some((row) => row.message.id === was.first)) {
-      box.scrollTop = was.top + (box.scrollHeight - was.height);
+    } else if (was !== undefined) {
+      const found = box.querySelector<HTMLElement>(`[data-message="${CSS.escape(was.message)}"]`);
+      if (found !== null) {
+        box.scrollTop += found.getBoundingClientRect().top - box.getBoundingClientRect().top - was.offset;
+      }
     }
-  }, [first, last, unsent.length, virtual, rows]);
+  }, [first, last, unsent.length]);
   useEffect(() => {
     const box = scroller.current;
-    if (box !== null) {
-      before.current = { first, height: box.scrollHeight, top: box.scrollTop };
+    if (box !== null && !stuck.current && box.scrollTop < AHEAD_PX && older && !loadingOlder) {
+      onOlder();
     }
-  });
+  }, [first, older, loadingOlder, onOlder]);
 
   const line = (row: Row) => <Message key={keyOf(row)} row={row} presence={presence} chosen={chosen === row.message.id} actions={actions} />;
 
@@ -149,7 +164,7 @@ export function Thread({ rows, unsent, presence, chosen, actions, older, loading
           {children}
           {virtual ? (
             <Suspense fallback={rows.map(line)}>
-              <LongList rows={rows} keyOf={keyOf} line={line} scroller={scroller} handle={long} />
+              <LongList rows={rows} keyOf={keyOf} line={line} scroller={scroller} handle={long} from={() => (stuck.current ? undefined : edge.current?.message)} />
             </Suspense>
           ) : (
             rows.map(line)
