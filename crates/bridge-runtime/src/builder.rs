@@ -1,0 +1,122 @@
+//! Choosing the parts of a bridge, and starting it.
+
+use std::{
+    sync::{Arc, Weak, atomic::AtomicU64},
+    time::Duration,
+};
+
+use bridge_core::{Clock, Command, Index, Metrics, Policy, Row, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::{
+    actor::{Actor, Parts},
+    bridge::{Bridge, SHARD, Shared},
+    clock::SystemClock,
+    fault::Health,
+    id::Ids,
+    inbox::Inlet,
+    tail::Tail,
+    token::Tokens,
+};
+
+/// Commands that may wait to be handled; who sends more waits.
+const INBOX: usize = 4_096;
+
+/// How often rows that nobody will ask for again are looked for.
+const SWEEP: Duration = Duration::from_secs(600);
+
+/// Rows removed at once.
+const SWEEP_ROWS: usize = 1_000;
+
+/// Chooses the parts of a [`Bridge`].
+#[derive(Debug)]
+pub struct Builder {
+    store: Arc<dyn Store>,
+    clock: Option<Arc<dyn Clock>>,
+    metrics: Arc<dyn Metrics>,
+    policy: Policy,
+}
+
+impl Bridge {
+    /// Like [`builder`](Bridge::builder), over a store that is shared with others.
+    pub fn builder_from(store: Arc<dyn Store>) -> Builder {
+        Builder { store, clock: None, metrics: Arc::new(()), policy: Policy::default() }
+    }
+}
+
+impl Builder {
+    /// Keeps time by `clock` instead of the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Reports what is measured to `metrics`.
+    #[must_use]
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.metrics = Arc::new(metrics);
+        self
+    }
+
+    /// Replaces the documented numbers.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Becomes the owner of the store's data, loads it and begins to work, on the tokio runtime of the caller.
+    ///
+    /// # Errors
+    /// What the store says: that another process has the data, that it is damaged, that it is of a newer version.
+    pub async fn start(self) -> Result<Bridge, StoreError> {
+        let Self { store, clock, metrics, policy } = self;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let ids = Ids::new(Arc::clone(&clock));
+        let parts = Parts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            metrics,
+            policy,
+            shard: SHARD,
+            node: ids.node(),
+        };
+        let life = parts.begin().await?;
+        let (inlet, inbox) = Inlet::channel(INBOX);
+        let tail = Arc::new(Tail::new(life.head));
+        let (health, observed) = watch::channel(Health::Ready);
+        let shared = Shared {
+            inlet,
+            store,
+            clock,
+            ids,
+            tail: Arc::clone(&tail),
+            log: life.identity.log,
+            tokens: Tokens::new(life.identity.token_key),
+            health: observed,
+            calls: AtomicU64::new(0),
+        };
+        let actor = Actor::new(parts, inbox, shared.inlet.downgrade(), tail, health);
+        tokio::spawn(actor.run(life));
+        let bridge = Bridge { shared: Arc::new(shared) };
+        tokio::spawn(sweep(Arc::downgrade(&bridge.shared)));
+        Ok(bridge)
+    }
+}
+
+/// Now and then removes remembered publishes whose time has passed, as long as the bridge lives.
+async fn sweep(bridge: Weak<Shared>) {
+    while let Some(clock) = bridge.upgrade().map(|shared| Arc::clone(&shared.clock)) {
+        clock.sleep_until(clock.now() + SWEEP).await;
+        let Some(shared) = bridge.upgrade() else { return };
+        let index = Index::IdempotencyBefore(shared.clock.now());
+        match shared.store.scan(SHARD, index, SWEEP_ROWS).await {
+            Ok(rows) if !rows.is_empty() => {
+                shared.inlet.notify(Command::Forget(rows.iter().map(Row::key).collect()));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "old keys could not be looked for"),
+        }
+    }
+}

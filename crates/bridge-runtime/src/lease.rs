@@ -1,0 +1,226 @@
+//! What a consumer does: take deliveries under leases, and settle them.
+
+use std::sync::Arc;
+
+use bridge_core::{
+    Answer, Command, Consumer, DeliveryId, Directive, EventKind, Granted, Message, MessageId, Name,
+    NotCovered, Outcome, Proof, Receive, ReceiveError, Reply, Settle, SettleError, Settled, Timestamp,
+};
+
+use crate::{
+    bridge::{Bridge, answer_of},
+    fault::{CallError, Fault},
+    inbox::{Answered, HandOver},
+    request::{Credential, NewReply, ReceiveRequest, Settlement},
+    token::same_handle,
+};
+
+/// What a receive got.
+#[derive(Debug)]
+pub struct Received {
+    /// The deliveries, in order.
+    pub deliveries: Vec<Leased>,
+    /// What a named consumer holds besides, so that nothing is forgotten.
+    pub held: Vec<Leased>,
+    /// What to do next.
+    pub directive: Directive,
+    /// How many deliveries still wait in the mailbox.
+    pub depth: u32,
+    /// To be completed once the answer has reached its consumer.
+    pub handover: HandOver,
+}
+
+/// A delivery in a consumer's hands.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Leased {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// The message's id.
+    pub message_id: MessageId,
+    /// What is delivered; none if its content was removed.
+    pub message: Option<Arc<Message>>,
+    /// What to settle it with.
+    pub token: String,
+    /// The short form of the token, valid together with the message's id.
+    pub handle: String,
+    /// Ordinal of the hand-over, from 1.
+    pub attempt: u32,
+    /// When the lease ends.
+    pub until: Timestamp,
+    /// The sender has asked for it back.
+    pub cancel_requested: bool,
+}
+
+impl Bridge {
+    /// Hands out deliveries under leases, waiting for some if asked to.
+    ///
+    /// # Errors
+    /// [`ReceiveError`], or a [`Fault`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: what was granted to it is handed out again.
+    pub async fn receive(&self, request: ReceiveRequest) -> Result<Received, CallError<ReceiveError>> {
+        let repeatable = request.attempt_id.is_some();
+        let attempt_id = request.attempt_id.unwrap_or_else(|| {
+            Name::new(&self.shared.ids.attempt()).expect("an attempt's id is a short name")
+        });
+        let consumer = match request.consumer {
+            Some(name) => Consumer::named(request.principal, name),
+            None => Consumer::nameless(request.principal, attempt_id.clone()),
+        };
+        let receive = Receive {
+            consumer,
+            mailbox: request.mailbox,
+            max: request.max,
+            max_bytes: request.max_bytes,
+            wait: request.wait,
+            lease: request.lease,
+            attempt_id,
+            repeatable,
+        };
+        let Answered { answer, handover } = self.call(Command::Receive(receive)).await?;
+        let Answer::Received(received) = answer else {
+            unreachable!("a shard answers in kind, not with {answer:?}")
+        };
+        let received = received.map_err(CallError::Refused)?;
+        Ok(Received {
+            deliveries: self.leased(&received.granted).await?,
+            held: self.leased(&received.held).await?,
+            directive: received.directive,
+            depth: received.depth,
+            handover,
+        })
+    }
+
+    async fn leased(&self, granted: &[Granted]) -> Result<Vec<Leased>, Fault> {
+        let ids: Vec<_> = granted.iter().map(|granted| granted.message).collect();
+        let messages = self.messages_by_id(&ids).await?;
+        let leased = granted.iter().zip(messages).map(|(granted, message)| Leased {
+            id: granted.delivery,
+            message_id: granted.message,
+            message,
+            token: self.shared.tokens.token(granted),
+            handle: self.shared.tokens.handle(granted.delivery, granted.lease, &granted.consumer.name),
+            attempt: granted.attempt,
+            until: granted.until,
+            cancel_requested: granted.cancel_requested,
+        });
+        Ok(leased.collect())
+    }
+
+    /// Settles or extends a delivery.
+    ///
+    /// # Errors
+    /// * [`SettleError`] — refused, nothing was changed.
+    /// * [`Fault::OutcomeUnknown`] — say the same again: if it was heard, the answer says so.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it unknown whether it was heard; saying it again is harmless.
+    pub async fn settle(
+        &self,
+        credential: Credential,
+        settlement: Settlement,
+    ) -> Result<Settled, CallError<SettleError>> {
+        let proof = self.prove(&credential).await?;
+        let mut uncovered = Vec::new();
+        let mut positions = Vec::new();
+        let outcome = match settlement {
+            Settlement::Ack => Outcome::Ack,
+            Settlement::Answer { reply, covers } => {
+                let mut proofs = Vec::with_capacity(covers.len());
+                for (position, covered) in covers.iter().enumerate() {
+                    match self.prove(covered).await {
+                        Ok(proof) => {
+                            positions.push(position);
+                            proofs.push(proof);
+                        }
+                        Err(CallError::Refused(error)) => {
+                            uncovered.push(NotCovered { position, error });
+                        }
+                        Err(CallError::Fault(fault)) => return Err(fault.into()),
+                    }
+                }
+                Outcome::Answer { reply: self.reply(reply, &credential), covers: proofs }
+            }
+            Settlement::Extend { by, progress } => Outcome::Extend { by, progress: progress.map(Into::into) },
+            Settlement::Release { delay } => Outcome::Release { delay },
+            Settlement::Nack { delay, error } => Outcome::Nack { delay, error: error.map(Into::into) },
+            Settlement::Reject { reason } => Outcome::Reject { reason: reason.map(Into::into) },
+        };
+        let mut settled = self.settle_proven(proof, outcome).await?;
+        for not_covered in &mut settled.not_covered {
+            not_covered.position = positions[not_covered.position];
+        }
+        settled.not_covered.append(&mut uncovered);
+        settled.not_covered.sort_by_key(|not_covered| not_covered.position);
+        Ok(settled)
+    }
+
+    pub(crate) async fn settle_proven(
+        &self,
+        proof: Proof,
+        outcome: Outcome,
+    ) -> Result<Settled, CallError<SettleError>> {
+        let settle = Settle { proof, outcome };
+        answer_of!(self.call(Command::Settle(settle)).await?, Settled).map_err(CallError::Refused)
+    }
+
+    fn reply(&self, reply: NewReply, credential: &Credential) -> Reply {
+        let fingerprint = reply.fingerprint();
+        let consumer = match credential {
+            Credential::Message { consumer, .. } => consumer.clone(),
+            _ => None,
+        };
+        Reply {
+            id: self.shared.ids.message(),
+            from: reply.from.or(consumer).unwrap_or_else(|| Name::from_static("agent")),
+            verified: reply.verified,
+            kind: reply.kind,
+            payload: reply.payload,
+            headers: reply.headers,
+            fingerprint,
+        }
+    }
+
+    /// What a credential proves.
+    pub(crate) async fn prove(&self, credential: &Credential) -> Result<Proof, CallError<SettleError>> {
+        let unknown = CallError::Refused(SettleError::UnknownToken);
+        match credential {
+            Credential::Token(token) => {
+                let (delivery, lease) = self.shared.tokens.check(token).ok_or(unknown)?;
+                Ok(Proof::Lease(delivery, lease))
+            }
+            Credential::Handle(message, handle) => self.prove_handle(*message, handle).await,
+            Credential::Message { message, principal, consumer } => {
+                let nobody = || Consumer::nameless(principal.clone(), principal.clone());
+                let consumer =
+                    consumer.clone().map_or_else(nobody, |name| Consumer::named(principal.clone(), name));
+                Ok(Proof::Message(*message, consumer))
+            }
+        }
+    }
+
+    /// The lease a handle stands for: the newest of its message, or an earlier one, which is worth knowing too.
+    async fn prove_handle(&self, message: MessageId, handle: &str) -> Result<Proof, CallError<SettleError>> {
+        let tokens = &self.shared.tokens;
+        let deliveries = answer_of!(self.call(Command::Inspect(message)).await?, Inspected);
+        for delivery in &deliveries {
+            if let Some(grant) = &delivery.grant
+                && same_handle(handle, &tokens.handle(delivery.id, grant.lease, &grant.consumer.name))
+            {
+                return Ok(Proof::Lease(delivery.id, grant.lease));
+            }
+        }
+        for delivery in deliveries {
+            for event in self.history(delivery.id).await? {
+                if let EventKind::Presented { lease, consumer, .. } = event.kind
+                    && same_handle(handle, &tokens.handle(delivery.id, lease, &consumer))
+                {
+                    return Ok(Proof::Lease(delivery.id, lease));
+                }
+            }
+        }
+        Err(CallError::Refused(SettleError::UnknownToken))
+    }
+}

@@ -1,0 +1,195 @@
+//! What readers ask for: rows as the store holds them, without disturbing the shard.
+
+use std::sync::Arc;
+
+use bridge_core::{
+    Cursor, Delivery, DeliveryId, Event, Index, LogPage, Message, MessageId, Name, Row, RowKey, Scope, Seq,
+    SessionError, SessionId, SessionView, StoreError,
+};
+
+use crate::{
+    bridge::{Bridge, SHARD},
+    fault::{CallError, Fault},
+};
+
+/// Events of one delivery that are told at most.
+const HISTORY: usize = 1_000;
+
+/// A delivery and its part of the log.
+#[derive(Debug, Clone)]
+pub struct DeliveryHistory {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// Its events, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// A page of a conversation.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The conversation.
+    pub session: SessionView,
+    /// A page of messages, oldest first, each with its deliveries.
+    pub messages: Vec<(Arc<Message>, Vec<Delivery>)>,
+    /// Whether there are older ones.
+    pub older: bool,
+    /// Where to read on from, to get everything that this page does not show.
+    pub cursor: Cursor,
+}
+
+impl Bridge {
+    /// Conversations, newest first: at most `limit` that began before `before`.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn sessions(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<SessionView>, Fault> {
+        let rows = self.scan(Index::Sessions { before }, limit).await?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let Row::Session(session) = row {
+                match self.session(session.id).await {
+                    Ok(view) => views.push(view),
+                    Err(CallError::Refused(_)) => {}
+                    Err(CallError::Fault(fault)) => return Err(fault),
+                }
+            }
+        }
+        Ok(views)
+    }
+
+    /// A delivery as it stands in the store, with its history.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryHistory>, Fault> {
+        match self.rows(&[RowKey::Delivery(id)]).await?.pop().flatten() {
+            Some(Row::Delivery(delivery)) => {
+                let events = self.history(id).await?;
+                Ok(Some(DeliveryHistory { delivery: *delivery, events }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(crate) async fn history(&self, id: DeliveryId) -> Result<Vec<Event>, Fault> {
+        let page = self.shared.store.read_log(SHARD, Scope::Delivery(id), Seq::ZERO, HISTORY);
+        Ok(page.await.map_err(|error| fault(&error))?.events)
+    }
+
+    /// A page of a conversation: at most `limit` messages before `before`, the newest if absent.
+    ///
+    /// # Errors
+    /// [`SessionError::Unknown`], or a [`Fault`].
+    pub async fn snapshot(
+        &self,
+        session: SessionId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Snapshot, CallError<SessionError>> {
+        // Taken first: what happens while the rows are read is told again by the events behind it.
+        let cursor = self.head();
+        let view = self.session(session).await?;
+        let mut rows = self.scan(Index::Messages { session, before }, limit + 1).await?;
+        let older = rows.len() > limit;
+        rows.truncate(limit);
+        let messages: Vec<_> = rows
+            .into_iter()
+            .rev()
+            .filter_map(|row| match row {
+                Row::Message(message) => Some(Arc::new(*message)),
+                _ => None,
+            })
+            .collect();
+        let deliveries = self.deliveries_of(&messages).await?;
+        let messages = messages.into_iter().zip(deliveries).collect();
+        Ok(Snapshot { session: view, messages, older, cursor })
+    }
+
+    /// Messages of a conversation after a place, oldest first.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn messages_after(
+        &self,
+        session: SessionId,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Message>, Fault> {
+        let rows = self.scan(Index::MessagesAfter { session, after }, limit).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| match row {
+                Row::Message(message) => Some(*message),
+                _ => None,
+            })
+            .collect())
+    }
+
+    async fn deliveries_of(&self, messages: &[Arc<Message>]) -> Result<Vec<Vec<Delivery>>, Fault> {
+        let mut found: Vec<Vec<Delivery>> = vec![Vec::new(); messages.len()];
+        let mut wanted: Vec<_> =
+            messages.iter().enumerate().map(|(at, message)| (at, DeliveryId::of(message.id, 0))).collect();
+        while !wanted.is_empty() {
+            let keys: Vec<_> = wanted.iter().map(|(_, id)| RowKey::Delivery(*id)).collect();
+            let rows = self.rows(&keys).await?;
+            let mut next = Vec::new();
+            for ((at, _), row) in wanted.into_iter().zip(rows) {
+                if let Some(Row::Delivery(delivery)) = row {
+                    next.extend(delivery.redriven_as.map(|id| (at, id)));
+                    found[at].push(*delivery);
+                }
+            }
+            wanted = next;
+        }
+        Ok(found)
+    }
+
+    /// Messages by id, each in its place; none where the content was removed.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Option<Arc<Message>>>, Fault> {
+        let mut messages: Vec<_> = ids.iter().map(|id| self.shared.tail.recall(*id)).collect();
+        let missing: Vec<usize> = (0..ids.len()).filter(|at| messages[*at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(messages);
+        }
+        let keys: Vec<_> = missing.iter().map(|at| RowKey::Message(ids[*at])).collect();
+        for (at, row) in missing.into_iter().zip(self.rows(&keys).await?) {
+            if let Some(Row::Message(message)) = row {
+                let message = Arc::new(*message);
+                self.shared.tail.remember(Arc::clone(&message));
+                messages[at] = Some(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    /// A reader's own place in a conversation.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn reader_place(&self, session: SessionId, reader: &Name) -> Result<Seq, Fault> {
+        match self.rows(&[RowKey::Reader(session, reader.clone())]).await?.pop().flatten() {
+            Some(Row::Reader(reader)) => Ok(reader.place),
+            _ => Ok(Seq::ZERO),
+        }
+    }
+
+    pub(crate) async fn log_page(&self, scope: Scope, after: Seq, limit: usize) -> Result<LogPage, Fault> {
+        self.shared.store.read_log(SHARD, scope, after, limit).await.map_err(|error| fault(&error))
+    }
+
+    async fn rows(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, Fault> {
+        self.shared.store.get(SHARD, keys).await.map_err(|error| fault(&error))
+    }
+
+    async fn scan(&self, index: Index, limit: usize) -> Result<Vec<Row>, Fault> {
+        self.shared.store.scan(SHARD, index, limit).await.map_err(|error| fault(&error))
+    }
+}
+
+fn fault(error: &StoreError) -> Fault {
+    tracing::error!(%error, "the store could not be read");
+    Fault::of(error.kind)
+}
