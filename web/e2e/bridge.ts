@@ -42,7 +42,7 @@ export class Bridge {
 
   /** Starts the process on the same port and data as before. */
   async resume(): Promise<void> {
-    const child = spawn(BIN, ["serve", "--port", String(this.#port), "--data", this.#data], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(BIN, ["serve", "--listen", `127.0.0.1:${this.#port}`, "--data", this.#data], { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     const listen = (chunk: Buffer) => {
       this.#said = (this.#said + chunk.toString()).slice(-10_000);

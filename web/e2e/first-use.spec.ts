@@ -44,14 +44,16 @@ test("the curl tab lets one play the agent", async ({ page, bridge, context }) =
   await picture(page, "by-hand");
   const panel = page.getByRole("tabpanel");
   await panel.getByRole("button", { name: "Copy" }).click();
-  await expect(panel.getByText("Copied")).toBeVisible();
+  await expect(panel.getByText("Copied")).toBeAttached();
   const call = await page.evaluate(() => navigator.clipboard.readText());
   const body = JSON.parse(/-d '(.*)'/s.exec(call)?.[1] ?? "") as Record<string, unknown>;
   expect(body["mailbox"]).toBe(`session:${id}/agent`);
   await bridge.call("POST", "/api/receive", { ...body, wait_ms: 0 });
   await expect(page.locator(".presence")).toContainText("curl is listening");
+  // What to answer with is still needed, and the tab is remembered.
   await page.reload();
   await expect(page.getByRole("tab", { name: "curl" })).toHaveAttribute("aria-selected", "true");
+  await expect(page.getByRole("region", { name: "The answer by hand" })).toBeVisible();
   await expect(field(page)).toBeFocused();
 });
 

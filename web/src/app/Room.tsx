@@ -224,7 +224,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
         )}
         {panel === "connect" && (
           <Sheet title="Connect an agent" side="middle" onClose={() => setPanel(undefined)}>
-            <Setup session={session.id} progress={progressOf(view)} onDone={() => setPanel(undefined)} />
+            <Setup session={session.id} progress={progressOf(view)} />
           </Sheet>
         )}
         {panel === "close" && (
@@ -268,7 +268,7 @@ function FirstUse({ view, closed, offered }: { view: Parameters<typeof progressO
   }
   return (
     <Suspense fallback={<div className="setup-room" />}>
-      <Setup session={view.session.id} progress={progress} onDone={() => setWanted(false)} />
+      <Setup shrinks session={view.session.id} progress={progress} onDone={() => setWanted(false)} />
     </Suspense>
   );
 }

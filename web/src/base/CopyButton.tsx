@@ -28,16 +28,11 @@ export function CopyButton({ text, label = "Copy", quiet = false }: { text: stri
     return undefined;
   }, [copied]);
   return (
-    <button type="button" className={quiet ? "button quiet small" : "button small"} onClick={() => void copyText(text).then(setCopied)}>
+    <button type="button" className={`button small${quiet ? " quiet" : ""}${copied ? " copied" : ""}`} onClick={() => void copyText(text).then(setCopied)}>
       <Icon name={copied ? "check" : "copy"} />
-      {/* Both words take the same room, so that nothing beside them moves. */}
-      <span className="swap" aria-live="polite">
-        <span className={copied ? "swap-off" : undefined} aria-hidden={copied}>
-          {label}
-        </span>
-        <span className={copied ? undefined : "swap-off"} aria-hidden={!copied}>
-          Copied
-        </span>
+      {label}
+      <span className="off-screen" role="status">
+        {copied ? "Copied" : ""}
       </span>
     </button>
   );

@@ -1,7 +1,7 @@
 import { Tabs } from "@base-ui/react/tabs";
 import { type ReactNode, useState } from "react";
-import { CopyButton } from "../base/CopyButton";
 import { Icon } from "../base/Icon";
+import { Snippet } from "../base/Snippet";
 import type { Progress } from "./progress";
 import { type Client, answerByHand, sentence, snippets } from "./snippets";
 import "./connect.css";
@@ -16,8 +16,16 @@ function lastClient(): Client {
   }
 }
 
+interface Props {
+  session: string;
+  progress: Progress;
+  /** Whether a step that was done before leaves its title only. By hand, what to paste is needed until there is an answer. */
+  shrinks?: boolean;
+  onDone?: () => void;
+}
+
 /** Three steps to a first answer. Each ticks itself when the log shows it. */
-export default function Setup({ session, progress, onDone }: { session: string; progress: Progress; onDone?: () => void }) {
+export default function Setup({ session, progress, shrinks = false, onDone }: Props) {
   const [client, setClient] = useState<Client>(lastClient);
   const { origin } = location;
   const choose = (next: Client) => {
@@ -29,11 +37,14 @@ export default function Setup({ session, progress, onDone }: { session: string; 
     }
   };
   const byHand = client === "curl";
+  // A step that is ticked under one's eyes stays as it is, so that nothing below it moves.
+  const [before] = useState(progress);
+  const folds = (ticked: boolean) => shrinks && ticked && (!byHand || before.answered);
   const done = progress.called && progress.received && progress.answered;
   return (
     <section className="setup" aria-label="Connect an agent">
       <ol className="steps">
-        <StepLine ordinal={1} done={progress.called} title="Connect an agent">
+        <StepLine ordinal={1} done={progress.called} folded={folds(before.called)} title="Connect an agent">
           <Tabs.Root value={client} onValueChange={(value) => choose(value as Client)}>
             <Tabs.List className="tabs" aria-label="Program">
               {snippets(origin, session).map((snippet) => (
@@ -45,16 +56,16 @@ export default function Setup({ session, progress, onDone }: { session: string; 
             {snippets(origin, session).map((snippet) => (
               <Tabs.Panel key={snippet.client} value={snippet.client} className="tab-panel">
                 <p>{snippet.where}</p>
-                <Snippet text={snippet.text} label={snippet.label} />
+                <Snippet text={snippet.text} label={`For ${snippet.label}`} />
               </Tabs.Panel>
             ))}
           </Tabs.Root>
         </StepLine>
-        <StepLine ordinal={2} done={progress.received} title={byHand ? "Answer what it gives you" : "Tell it this one sentence"}>
+        <StepLine ordinal={2} done={progress.received} folded={folds(before.received)} title={byHand ? "Answer what it gives you" : "Tell it this one sentence"}>
           {byHand && <p>With the token that came with the message:</p>}
-          <Snippet text={byHand ? answerByHand(origin) : sentence(session)} label={byHand ? "answer" : "sentence"} wraps={!byHand} />
+          <Snippet text={byHand ? answerByHand(origin) : sentence(session)} label={byHand ? "The answer by hand" : "The sentence"} prose={!byHand} />
         </StepLine>
-        <StepLine ordinal={3} done={progress.answered} title="Write a message, and see it answered" />
+        <StepLine ordinal={3} done={progress.answered} folded title="Write a message, and see it answered" />
       </ol>
       {done && onDone !== undefined && (
         <button type="button" className="button small setup-done" onClick={onDone}>
@@ -65,7 +76,7 @@ export default function Setup({ session, progress, onDone }: { session: string; 
   );
 }
 
-function StepLine({ ordinal, done, title, children }: { ordinal: number; done: boolean; title: string; children?: ReactNode }) {
+function StepLine({ ordinal, done, folded, title, children }: { ordinal: number; done: boolean; folded: boolean; title: string; children?: ReactNode }) {
   return (
     <li className={done ? "step step-done" : "step"}>
       <span className="step-mark" aria-hidden="true">
@@ -78,19 +89,8 @@ function StepLine({ ordinal, done, title, children }: { ordinal: number; done: b
             {done ? " (done)" : ""}
           </span>
         </h3>
-        {children}
+        {!folded && children}
       </div>
     </li>
-  );
-}
-
-function Snippet({ text, label, wraps = false }: { text: string; label: string; wraps?: boolean }) {
-  return (
-    <div className="snippet">
-      <pre tabIndex={0} role="region" aria-label={`To copy: ${label}`} className={wraps ? "snippet-wraps" : undefined}>
-        <code>{text}</code>
-      </pre>
-      <CopyButton text={text} />
-    </div>
   );
 }

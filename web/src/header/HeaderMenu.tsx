@@ -43,7 +43,8 @@ export default function HeaderMenu({ closed, notifying, canNotify, onNotify, onE
               Keys <kbd className="menu-mark">?</kbd>
             </Menu.Item>
             <Menu.Separator className="menu-line" />
-            <Menu.RadioGroup value={theme} onValueChange={(value: Theme) => setTheme(value)} aria-label="Theme">
+            <Menu.RadioGroup value={theme} onValueChange={(value: Theme) => setTheme(value)}>
+              <Menu.GroupLabel className="menu-label">Theme</Menu.GroupLabel>
               {THEMES.map(([value, words]) => (
                 <Menu.RadioItem key={value} value={value} className="menu-item">
                   {words}

@@ -4,6 +4,7 @@ import { Fragment, useEffect, useState } from "react";
 import { agentName } from "../base/agent";
 import { CopyButton } from "../base/CopyButton";
 import { Icon } from "../base/Icon";
+import { Snippet } from "../base/Snippet";
 import { useNow } from "../base/now";
 import { inFull, ms, span, toTheSecond } from "../base/time";
 import { ATTEMPTS } from "../ladder/rung";
@@ -63,12 +64,7 @@ export default function Inspector({ api, view, row, onClose }: Props) {
       </section>
       <details className="raw">
         <summary>As JSON</summary>
-        <div className="snippet">
-          <pre tabIndex={0} role="region" aria-label="The message as JSON">
-            <code>{JSON.stringify({ ...message, deliveries: deliveries.map(plain) }, null, 2)}</code>
-          </pre>
-          <CopyButton text={JSON.stringify({ ...message, deliveries: deliveries.map(plain) }, null, 2)} />
-        </div>
+        <Snippet text={JSON.stringify({ ...message, deliveries: deliveries.map(plain) }, null, 2)} label="The message as JSON" />
       </details>
     </div>
   );

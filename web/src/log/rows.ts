@@ -17,7 +17,12 @@ export interface Row {
   readonly removed: boolean;
   /** Whether it is the first of its day. */
   readonly newDay: boolean;
+  /** Of what an agent says: whether it goes on from the line before, so that the name need not be repeated. */
+  readonly follows: boolean;
 }
+
+/** Two things that an agent says within this time belong together. */
+const PAUSE_MS = 5 * 60_000;
 
 /** The lines of a view, oldest first. Bounces are left out: the ladder of the message they speak of says the same. */
 export function rows(view: View, previous: readonly Row[] = []): readonly Row[] {
@@ -35,6 +40,7 @@ export function rows(view: View, previous: readonly Row[] = []): readonly Row[] 
   const lines: Row[] = [];
   let asked = "";
   let day = "";
+  let last: Message | undefined;
   for (const message of view.messages) {
     const side = message.to === toAgent ? "user" : "agent";
     if (message.type === "bounce" || (message.to !== toAgent && message.to !== toUser)) {
@@ -46,17 +52,28 @@ export function rows(view: View, previous: readonly Row[] = []): readonly Row[] 
       answers.set(question, ordinal);
     }
     const today = new Date(message.created_at).toDateString();
+    const apart = question !== undefined && question !== asked;
+    const follows =
+      side === "agent" &&
+      last?.to === toUser &&
+      last.from === message.from &&
+      today === day &&
+      !apart &&
+      ordinal <= 1 &&
+      Date.parse(message.created_at) - Date.parse(last.created_at) < PAUSE_MS;
     const row: Row = {
       message,
       side,
       delivery: newest.get(message.id),
       asked: question === undefined ? undefined : byId.get(question),
       ordinal,
-      apart: question !== undefined && question !== asked,
+      apart,
       removed: view.removed.has(message.id),
       newDay: today !== day,
+      follows,
     };
     day = today;
+    last = message;
     asked = side === "user" ? message.id : asked;
     const old = before.get(message.id);
     lines.push(old !== undefined && same(old, row) ? old : row);

@@ -72,7 +72,8 @@ function Line({ session, current, onOpen }: { session: Session; current: boolean
         <span className="rail-last" dir="auto">
           {last === undefined ? (closed ? "Closed" : "Nothing said yet") : `${mine ? "You: " : ""}${lineOf(last)}`}
         </span>
-        {session.unread > 0 && (
+        {/* What is unread in the open conversation shows in the thread. */}
+        {session.unread > 0 && !current && (
           <span className="unread">
             {session.unread > 99 ? "99+" : session.unread}
             <span className="off-screen"> unread</span>

@@ -38,7 +38,7 @@ export const Message = memo(function Message({
     <>
       {row.newDay && <Day at={at} />}
       <article
-        className={`message ${mine ? "message-mine" : "message-theirs"}${chosen ? " message-chosen" : ""}`}
+        className={`message ${mine ? "message-mine" : "message-theirs"}${row.follows ? " message-follows" : ""}${chosen ? " message-chosen" : ""}`}
         id={message.id}
         data-message={message.id}
         tabIndex={-1}
@@ -57,7 +57,7 @@ function Byline({ row, who, at, actions }: { row: Row; who: string; at: number; 
   const now = useNow(60_000);
   return (
     <header className="byline">
-      <span className="byline-who">{who}</span>
+      {!row.follows && <span className="byline-who">{who}</span>}
       <button type="button" className="byline-time" onClick={() => actions.inspect(message.id)} title={inFull(at)} aria-label={`${atTime(at, now)} Details`}>
         <time dateTime={message.created_at}>{atTime(at, now)}</time>
       </button>
