@@ -146,7 +146,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
   const words = { live: !offline, kept, closed, presence: session.presence, waiting: session.depth };
   const tone = offline ? "warn" : closed || session.presence.state === "away" ? "calm" : "good";
   const row = rows.find((other) => other.message.id === inspected);
-  const inspector = row !== undefined && <Inspector key={row.message.id} api={desk.api} view={view} row={row} onClose={() => setInspected(undefined)} />;
+  const inspector = row !== undefined && <Inspector key={row.message.id} api={desk.api} view={view} row={row} onChanged={() => void conversation.load()} onClose={() => setInspected(undefined)} />;
 
   return (
     <>

@@ -3,7 +3,7 @@ import { Icon } from "../base/Icon";
 import type { Store } from "../log/store";
 import "./composer.css";
 
-const DRAFT_PAUSE_MS = 300;
+const DRAFT_PAUSE_MS = 200;
 
 interface Props {
   session: string;
@@ -51,7 +51,11 @@ export function Composer({ session, store, outlook, tone, closed, onSend, onNew,
       store.keepDraft(session, text).catch(() => undefined);
     };
     const timer = setTimeout(keep, DRAFT_PAUSE_MS);
-    return () => clearTimeout(timer);
+    addEventListener("pagehide", keep);
+    return () => {
+      clearTimeout(timer);
+      removeEventListener("pagehide", keep);
+    };
   }, [text, session, store]);
 
   useEffect(() => {

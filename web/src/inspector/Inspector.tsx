@@ -18,10 +18,12 @@ interface Props {
   api: Pick<Api, "delivery" | "cancel" | "redrive">;
   view: View;
   row: Row;
+  /** Something was changed that the log does not tell. */
+  onChanged: () => void;
   onClose: (() => void) | undefined;
 }
 
-export default function Inspector({ api, view, row, onClose }: Props) {
+export default function Inspector({ api, view, row, onChanged, onClose }: Props) {
   const { message } = row;
   const deliveries = Object.values(view.deliveries)
     .filter((delivery) => delivery.message_id === message.id && delivery.mailbox === agentSide(view.session.id))
@@ -53,7 +55,7 @@ export default function Inspector({ api, view, row, onClose }: Props) {
         </dl>
       )}
       {deliveries.map((delivery, index) => (
-        <Journey key={delivery.id} api={api} delivery={delivery} title={deliveries.length === 1 ? undefined : index === 0 ? "Sent again" : "Before"} />
+        <Journey key={delivery.id} api={api} delivery={delivery} onChanged={onChanged} title={deliveries.length === 1 ? undefined : index === 0 ? "Sent again" : "Before"} />
       ))}
       <section>
         <h3>Ids</h3>
@@ -75,13 +77,13 @@ function plain({ as_of: _asOf, returned: _returned, ...delivery }: Known) {
   return delivery;
 }
 
-function Journey({ api, delivery, title }: { api: Props["api"]; delivery: Known; title: string | undefined }) {
+function Journey({ api, delivery, title, onChanged }: { api: Props["api"]; delivery: Known; title: string | undefined; onChanged: () => void }) {
   const attempts = useAttempts(api, delivery);
   const [failed, setFailed] = useState<string>();
   const { receipts } = delivery;
   const act = (call: Promise<unknown>) => {
     setFailed(undefined);
-    call.catch((error: unknown) => setFailed(error instanceof Error ? error.message : "it did not work"));
+    call.then(onChanged, (error: unknown) => setFailed(error instanceof Error ? error.message : "it did not work"));
   };
   const rungs: readonly (readonly [string, Time | undefined, (string | undefined)?])[] = [
     ["accepted", receipts.accepted, "safe on disk"],

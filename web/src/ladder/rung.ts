@@ -71,6 +71,9 @@ function leased(delivery: Known): Rung {
   const { receipts, lease } = delivery;
   const begun = ms(lease?.started_at ?? receipts.presented ?? receipts.accepted);
   const since = (time: string | undefined) => time !== undefined && ms(time) >= begun;
+  if (delivery.cancel_requested) {
+    return { glyph: "waiting", tone: "calm", words: "Asked back; the agent still has it.", at: begun };
+  }
   if (since(receipts.progressed)) {
     const words = delivery.progress === undefined ? "working" : `working: “${delivery.progress}”`;
     return { glyph: "working", tone: "busy", words, at: ms(receipts.progressed ?? receipts.accepted) };

@@ -75,6 +75,7 @@ export class Sessions {
   #watchers = new Set<() => void>();
   #stale = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #again: ReturnType<typeof setTimeout> | undefined;
 
   constructor(api: Api, feed: Pick<Feed, "listen">) {
     this.#api = api;
@@ -91,11 +92,13 @@ export class Sessions {
   };
 
   async load(): Promise<void> {
+    clearTimeout(this.#again);
     try {
       const page = await this.#api.sessions();
       this.#set({ sessions: sorted(page.data), more: page.next_cursor });
     } catch {
-      setTimeout(() => void this.load(), AGAIN_MS);
+      clearTimeout(this.#again);
+      this.#again = setTimeout(() => void this.load(), AGAIN_MS);
     }
   }
 

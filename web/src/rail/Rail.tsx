@@ -48,7 +48,7 @@ function Line({ session, current, onOpen }: { session: Session; current: boolean
   const now = useNow(10_000);
   const at = ms(session.last_activity);
   const closed = session.state === "closed";
-  const presence = closed ? { state: "closed", words: "Closed" } : presenceWords(session.presence, session.leased, now);
+  const presence = closed ? { state: "closed", words: "Closed" } : presenceWords(session.presence, 0, now);
   const last = session.last_message;
   const mine = last?.to.endsWith("/agent") === true;
   const open = (event: MouseEvent) => {
@@ -70,7 +70,7 @@ function Line({ session, current, onOpen }: { session: Session; current: boolean
           {ago(at, now)}
         </time>
         <span className="rail-last" dir="auto">
-          {last === undefined ? (closed ? "Closed" : "Nothing said yet") : `${mine ? "You: " : ""}${lineOf(last)}`}
+          {last === undefined ? (closed ? "Closed" : "Nothing said yet") : last.type === "bounce" ? "A message was not answered" : `${mine ? "You: " : ""}${lineOf(last)}`}
         </span>
         {/* What is unread in the open conversation shows in the thread. */}
         {session.unread > 0 && !current && (
