@@ -55,7 +55,7 @@ pub(crate) fn all() -> &'static [Tool] {
                 "release_message",
                 "Give a message back",
                 "Gives a message back unanswered, so that it is handed out again, to you or to another agent.",
-                Effect::Changes,
+                Effect::Repeatable,
             ),
             tool::<session::QueueArguments, session::Queued>(
                 "queue_user_message",

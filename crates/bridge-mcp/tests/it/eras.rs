@@ -1,0 +1,186 @@
+//! What the protocol itself asks for, era by era.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::{LEGACY, MODERN, Server};
+
+#[tokio::test]
+async fn discover_tells_versions_tools_tasks_and_how_to_work() {
+    let server = Server::start().await;
+    let answer = server.modern("a").request("server/discover", json!({})).await;
+    let result = answer.result();
+    let versions = result["supportedVersions"].as_array().unwrap();
+    assert!(versions.contains(&json!(MODERN)) && versions.contains(&json!(LEGACY)), "{versions:?}");
+    assert!(result["capabilities"]["tools"].is_object());
+    assert!(result["capabilities"]["extensions"]["io.modelcontextprotocol/tasks"].is_object());
+    assert!(result["instructions"].as_str().unwrap().contains("wait_for_messages"));
+    assert!(result["capabilities"].get("prompts").is_none());
+}
+
+#[tokio::test]
+async fn both_eras_take_a_message_and_answer_it() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    for agent in [server.modern("modern"), server.legacy("legacy").await] {
+        server.write(session, "question").await;
+        let got = agent.call("get_pending_messages", json!({"session_id": session.to_string()})).await;
+        assert_eq!(got["count"], 1);
+        let message = &got["messages"][0];
+        assert_eq!(message["message"], "question");
+        let answer = json!({
+            "message_id": message["id"], "handle": message["handle"], "response": "answer",
+        });
+        let sent = agent.call("send_response_to_web", answer).await;
+        assert_eq!((&sent["success"], &sent["already_done"]), (&json!(true), &json!(false)));
+        assert_eq!(sent["session_id"], session.to_string());
+    }
+    assert_eq!(server.answers(session).await, ["answer", "answer"]);
+}
+
+#[tokio::test]
+async fn an_older_client_gets_the_version_it_asks_for() {
+    let server = Server::start().await;
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", LEGACY] {
+        let agent = server.legacy("x").await;
+        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string();
+        let mut request = agent.post(body);
+        request.headers_mut().remove("mcp-protocol-version");
+        request.headers_mut().remove("mcp-session-id");
+        let answer = agent.read(agent.send(request).await).await;
+        assert_eq!(answer.result()["protocolVersion"], version);
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_the_older_protocol_goes_on_after_a_restart() {
+    let server = Server::start().await;
+    let agent = server.legacy("").await;
+    agent.call("mcp_warmup_ping", json!({})).await;
+    let server = server.restart().await;
+    let agent = server.meet(&agent);
+    assert_eq!(agent.call("mcp_warmup_ping", json!({})).await["status"], "warm");
+}
+
+#[tokio::test]
+async fn a_session_that_was_ended_or_never_began_is_not_found() {
+    let server = Server::start().await;
+    let agent = server.legacy("").await;
+    let mut request = agent.post("");
+    *request.method_mut() = Method::DELETE;
+    assert_eq!(agent.send(request).await.status(), StatusCode::NO_CONTENT);
+    let (request, _) = agent.prepare("tools/list", json!({}));
+    assert_eq!(agent.send(request).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_header_that_contradicts_the_body_is_refused() {
+    let server = Server::start().await;
+    let agent = server.modern("a");
+    for (header, value) in
+        [("mcp-method", "tools/list"), ("mcp-name", "other_tool"), ("mcp-protocol-version", LEGACY)]
+    {
+        let (mut request, _) =
+            agent.prepare("tools/call", json!({"name": "mcp_warmup_ping", "arguments": {}}));
+        request.headers_mut().insert(header, value.parse().unwrap());
+        let answer = agent.read(agent.send(request).await).await;
+        assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, -32020), "{header}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_nobody_knows_is_refused_with_those_that_are_known() {
+    let server = Server::start().await;
+    let agent = server.modern("a");
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2099-01-01",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }}});
+    let mut request = agent.post(body.to_string());
+    request.headers_mut().insert("mcp-protocol-version", "2099-01-01".parse().unwrap());
+    request.headers_mut().insert("mcp-method", "tools/list".parse().unwrap());
+    let answer = agent.read(agent.send(request).await).await;
+    assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, -32022));
+}
+
+#[tokio::test]
+async fn text_that_is_no_json_is_a_parse_error() {
+    let server = Server::start().await;
+    for agent in [server.modern("a"), server.legacy("a").await] {
+        for (body, code) in
+            [("{", -32700), ("", -32700), ("[]", -32600), ("7", -32600), ("{\"id\": 7}", -32600)]
+        {
+            let answer = agent.read(agent.send(agent.post(body)).await).await;
+            assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, code), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_or_no_json_type_is_refused() {
+    let server = Server::start().await;
+    let agent = server.modern("a");
+    let answer = agent.send(agent.post(vec![b' '; (1 << 20) + 1])).await;
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let mut request = agent.post("{}");
+    request.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+    assert_eq!(agent.send(request).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn a_foreign_host_or_origin_is_refused() {
+    let server = Server::start().await;
+    let agent = server.modern("a");
+    for (header, value) in
+        [("host", "evil.example"), ("origin", "http://evil.example"), ("origin", "null"), ("origin", "x")]
+    {
+        let (mut request, _) = agent.prepare("tools/list", json!({}));
+        request.headers_mut().insert(header, value.parse().unwrap());
+        assert_eq!(agent.send(request).await.status(), StatusCode::FORBIDDEN, "{header}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_offered_is_unknown() {
+    let server = Server::start().await;
+    let (modern, legacy) = (server.modern("a"), server.legacy("a").await);
+    for method in ["prompts/list", "resources/list", "resources/templates/list", "no/such"] {
+        let answer = modern.request(method, json!({})).await;
+        assert_eq!((answer.status, answer.error_code()), (StatusCode::NOT_FOUND, -32601), "{method}");
+        let answer = legacy.request(method, json!({})).await;
+        assert_eq!((answer.status, answer.error_code()), (StatusCode::OK, -32601), "{method}");
+    }
+    assert_eq!(legacy.request("ping", json!({})).await.result(), &json!({}));
+}
+
+#[tokio::test]
+async fn somebody_who_opens_the_address_in_a_browser_is_told_what_it_is() {
+    let server = Server::start().await;
+    let agent = server.legacy("a").await;
+    let mut request = agent.post("");
+    *request.method_mut() = Method::GET;
+    request.headers_mut().insert("accept", "text/html".parse().unwrap());
+    let answer = agent.read(agent.send(request).await).await;
+    assert_eq!(
+        (answer.status, &answer.last()["protocol"]),
+        (StatusCode::OK, &json!("Model Context Protocol"))
+    );
+
+    let agent = server.modern("a");
+    for method in [Method::GET, Method::DELETE] {
+        let mut request = agent.post("");
+        *request.method_mut() = method;
+        let status = agent.send(request).await.status();
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "there are no streams and sessions in this era");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_refused() {
+    let server = Server::start().await;
+    let (request, _) = server.modern("a%00b").prepare("tools/list", json!({}));
+    let agent = server.modern("a");
+    let answer = agent.read(agent.send(request).await).await;
+    assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, -32600));
+}
