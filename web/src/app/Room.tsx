@@ -11,6 +11,7 @@ import { type Step, outlook } from "../ladder/rung";
 import type { Conversation } from "../log/conversation";
 import type { Pending } from "../log/outbox";
 import { type Row, rows as rowsOf } from "../log/rows";
+import { presenceOf } from "../log/view";
 import { Thread, type ThreadHandle } from "../thread/Thread";
 import { ConnectionLine, useOffline } from "./ConnectionLine";
 import { useAnnounced } from "./announce";
@@ -60,7 +61,8 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
   useEffect(() => desk.outbox.seen(shown), [desk, shown, outbox]);
 
   useReading(desk.api, view, atBottom);
-  const announced = useAnnounced(rows, view?.session.presence);
+  const presence = useMemo(() => (view === undefined ? undefined : presenceOf(view)), [view]);
+  const announced = useAnnounced(rows, presence);
   const fail = useCallback((what: string) => (error: unknown) => setSaid(`${what}: ${error instanceof Error ? error.message : "it did not work"}.`), []);
 
   const loadOlder = useCallback(() => void conversation.loadOlder(), [conversation]);
@@ -132,7 +134,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
       </main>
     );
   }
-  if (view === undefined) {
+  if (view === undefined || presence === undefined) {
     return (
       <main className="room room-empty" aria-busy="true">
         <ConnectionLine />
@@ -143,8 +145,8 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
   const { session } = view;
   const closed = session.state === "closed";
   const kept = unsent.filter((entry) => entry.state === "waiting" || entry.state === "sending").length;
-  const words = { live: !offline, kept, closed, presence: session.presence, waiting: session.depth };
-  const tone = offline ? "warn" : closed || session.presence.state === "away" ? "calm" : "good";
+  const words = { live: !offline, kept, closed, presence, waiting: session.depth };
+  const tone = offline ? "warn" : closed || presence.state === "away" ? "calm" : "good";
   const row = rows.find((other) => other.message.id === inspected);
   const inspector = row !== undefined && <Inspector key={row.message.id} api={desk.api} view={view} row={row} onChanged={() => void conversation.load()} onClose={() => setInspected(undefined)} />;
 
@@ -153,6 +155,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
       <main className="room">
         <Header
           session={session}
+          presence={presence}
           closed={closed}
           renaming={renaming}
           onRenaming={setRenaming}
@@ -173,7 +176,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
         <Thread
           rows={rows}
           unsent={unsent}
-          presence={session.presence}
+          presence={presence}
           chosen={inspected ?? chosen}
           actions={actions}
           older={view.older !== null}

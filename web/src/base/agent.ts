@@ -11,7 +11,8 @@ const PROGRAMS: readonly (readonly [string, string])[] = [
 
 /** `claude-7f3a` is Claude; a name that was not made on this page stands as it is. */
 export function agentName(consumer: string | undefined): string {
-  if (consumer === undefined || consumer === "") {
+  // A caller without a name goes by the id of its call.
+  if (consumer === undefined || consumer === "" || /^([a-z]+_)?[0-9a-f]{8}-?[0-9a-f-]{20,}$/.test(consumer)) {
     return "The agent";
   }
   const minted = /^(.+)-[0-9a-f]{4}$/.exec(consumer);

@@ -17,9 +17,7 @@ export function progressOf(view: View): Progress {
   const toUser = userSide(view.session.id);
   const answered = view.messages.some((message) => message.to === toUser && message.type !== "bounce");
   const { presence } = view.session;
-  return {
-    called: taken || answered || presence.consumer !== undefined,
-    received: taken || answered || presence.state !== "away",
-    answered,
-  };
+  // Whoever asks for messages is seen to be there, and remembered by name.
+  const received = taken || presence.state !== "away" || presence.consumer !== undefined;
+  return { called: received || answered, received, answered };
 }

@@ -4,7 +4,7 @@ import { Icon } from "../base/Icon";
 import { later } from "../base/later";
 import { useNow } from "../base/now";
 import { presenceWords } from "../ladder/rung";
-import type { Session } from "../log/wire";
+import type { Presence, Session } from "../log/wire";
 import type { HeaderMenuProps } from "./HeaderMenu";
 import "./header.css";
 
@@ -12,6 +12,7 @@ const HeaderMenu = later(() => import("./HeaderMenu"));
 
 interface Props extends HeaderMenuProps {
   session: Session;
+  presence: Presence;
   onRename: (title: string) => void;
   onConnect: () => void;
   /** Opens the list of conversations where there is no room for it beside the thread. */
@@ -21,10 +22,10 @@ interface Props extends HeaderMenuProps {
   unreadElsewhere: number;
 }
 
-export function Header({ session, onRename, onConnect, onList, renaming, onRenaming, unreadElsewhere, ...menu }: Props) {
+export function Header({ session, presence: there, onRename, onConnect, onList, renaming, onRenaming, unreadElsewhere, ...menu }: Props) {
   const now = useNow(10_000);
   const closed = session.state === "closed";
-  const presence = presenceWords(session.presence, session.leased, now);
+  const presence = presenceWords(there, now);
   return (
     <header className="header">
       {onList !== undefined && (

@@ -39,10 +39,10 @@ describe("the line under the composer", () => {
 });
 
 it("says the agent's presence in words", () => {
-  expect(presenceWords(presence("away"), 0, 0).words).toBe("No agent yet");
-  expect(presenceWords(presence("online", "vscode-00ff"), 0, 0).words).toBe("VS Code is listening");
-  expect(presenceWords(presence("working", "my-script"), 1, 0).words).toBe("my-script is working");
-  expect(presenceWords(presence("away", "claude-7f3a"), 0, 5 * 60_000).words).toBe("Claude left 5 minutes ago");
+  expect(presenceWords(presence("away"), 0).words).toBe("No agent yet");
+  expect(presenceWords(presence("online", "vscode-00ff"), 0).words).toBe("VS Code is listening");
+  expect(presenceWords(presence("working", "my-script"), 0).words).toBe("my-script is working");
+  expect(presenceWords(presence("away", "claude-7f3a"), 5 * 60_000).words).toBe("Claude left 5 minutes ago");
 });
 
 it("knows programs by the names that the page mints", () => {

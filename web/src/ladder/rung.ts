@@ -101,8 +101,8 @@ function untaken(delivery: Known, presence: Presence, now: number): Rung {
 function returned(delivery: Known, now: number): Rung {
   const due = ms(delivery.visible_at ?? delivery.receipts.accepted);
   const left = Math.ceil((due - now) / 1000);
-  const next = `(attempt ${Math.min(delivery.failures + 1, ATTEMPTS)} of ${ATTEMPTS})`;
-  const again = left > 0 ? `Handed out again in ${span(left * 1000)} ${next}.` : `It waits to be handed out again ${next}.`;
+  const next = delivery.failures === 0 ? "" : ` (attempt ${Math.min(delivery.failures + 1, ATTEMPTS)} of ${ATTEMPTS})`;
+  const again = left > 0 ? `Handed out again in ${span(left * 1000)}${next}.` : `It waits to be handed out again${next}.`;
   const rung = { glyph: "returned", tone: "warn", at: ms(delivery.receipts.presented ?? delivery.receipts.accepted), ticks: true } as const;
   switch (delivery.returned) {
     case "nack":
@@ -162,9 +162,9 @@ export function outlook(at: { live: boolean; kept: number; closed: boolean; pres
 }
 
 /** The agent's presence, for the header. */
-export function presenceWords(presence: Presence, leased: number, now: number): { state: "online" | "working" | "away" | "none"; words: string } {
+export function presenceWords(presence: Presence, now: number): { state: "online" | "working" | "away" | "none"; words: string } {
   const name = agentName(presence.consumer);
-  if (presence.state === "working" || (leased > 0 && presence.state === "online")) {
+  if (presence.state === "working") {
     return { state: "working", words: `${name} is working` };
   }
   if (presence.state === "online") {

@@ -2,7 +2,7 @@
 
 import { type Api, Refused } from "./api";
 import type { Feed } from "./feed";
-import { type View, begin, prepend, reduce } from "./view";
+import { type View, begin, prepend, recall, reduce } from "./view";
 import { type Event, type GapReason, logOf, seqOf } from "./wire";
 
 export interface Thread {
@@ -16,6 +16,7 @@ export interface Thread {
 
 const NOTHING: Thread = { view: undefined, missing: false, loadingOlder: false, trimmed: undefined };
 const AGAIN_MS = 2_000;
+const RECALLED_MAX = 10;
 
 export class Conversation {
   readonly id: string;
@@ -63,6 +64,7 @@ export class Conversation {
       }
       this.#early = undefined;
       this.#set({ view, missing: false, trimmed: lost ? reason : this.#thread.trimmed });
+      void this.#recall(view);
       return view.cursor;
     } catch (error) {
       if (this.#ended || load !== this.#loads) {
@@ -75,6 +77,17 @@ export class Conversation {
       return new Promise((resolve) => {
         this.#again = setTimeout(() => resolve(this.load(reason)), AGAIN_MS);
       });
+    }
+  }
+
+  /** Asks why the few deliveries that went back to their mailbox did so: a snapshot does not say. */
+  async #recall(view: View): Promise<void> {
+    const returned = Object.values(view.deliveries).filter((delivery) => delivery.returned !== undefined);
+    for (const { id } of returned.slice(0, RECALLED_MAX)) {
+      const full = await this.#api.delivery(id).catch(() => undefined);
+      if (full !== undefined && !this.#ended && this.#thread.view !== undefined) {
+        this.#set({ view: recall(this.#thread.view, full) });
+      }
     }
   }
 

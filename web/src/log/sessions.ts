@@ -13,6 +13,19 @@ export interface Rail {
 const SETTLE_MS = 250;
 const AGAIN_MS = 2_000;
 
+/** What changes a number, or who works. */
+const COUNTED = new Set([
+  "message.accepted",
+  "session.closed",
+  "delivery.presented",
+  "delivery.answered",
+  "delivery.settled",
+  "delivery.returned",
+  "delivery.dead",
+  "delivery.cancelled",
+  "delivery.read",
+]);
+
 /** The list after an event, as far as the event itself says what is so. */
 export function reduceRail(sessions: readonly Session[], event: Event): readonly Session[] {
   const id = event.session;
@@ -120,7 +133,7 @@ export class Sessions {
     if (this.#rail.sessions !== undefined) {
       this.#set({ sessions: reduceRail(this.#rail.sessions, event), more: this.#rail.more });
     }
-    if (event.session !== undefined && (event.type === "message.accepted" || event.type === "delivery.read")) {
+    if (event.session !== undefined && COUNTED.has(event.type)) {
       this.#stale.add(event.session);
       this.#timer ??= setTimeout(() => void this.#refresh(), SETTLE_MS);
     }

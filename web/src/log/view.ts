@@ -1,6 +1,6 @@
 // What the thread shows, as one value: made from a snapshot, changed by events only.
 
-import { type Delivery, type Event, type Message, type ReturnReason, type Session, type Snapshot, seqOf } from "./wire";
+import { type Delivery, type Event, type Message, type Presence, type ReturnReason, type Session, type Snapshot, seqOf } from "./wire";
 
 /** A delivery as far as it is known. */
 export interface Known extends Delivery {
@@ -81,8 +81,10 @@ export function reduce(view: View, event: Event): View {
       return event.message_id === undefined ? next : { ...next, removed: new Set([...view.removed, event.message_id]) };
     case "session.renamed":
       return withSession(next, { title: event.title ?? null });
+    case "session.opened":
+      return withSession(next, { state: "open" });
     case "session.closed":
-      return withSession(next, { state: "closed", closed_at: event.at });
+      return closed(next, event);
     case "presence.changed":
       return event.presence === undefined ? next : withSession(next, { presence: event.presence });
     case "delivery.redriven":
@@ -111,14 +113,50 @@ function returnedBefore(delivery: Delivery): ReturnReason | undefined {
   if (delivery.state !== "pending" || delivery.attempt === 0) {
     return undefined;
   }
-  if (delivery.failures === 0) {
-    return "release";
+  const { seen, progressed } = delivery.receipts;
+  if (seen === undefined || (progressed !== undefined && delivery.failures > 0 && delivery.last_error === undefined)) {
+    return "timeout";
   }
-  return delivery.last_error === undefined ? "timeout" : "nack";
+  return delivery.failures === 0 ? "release" : "nack";
+}
+
+/** The view with what a delivery's own history says of its last return, which a snapshot leaves to be guessed. */
+export function recall(view: View, full: Delivery): View {
+  const delivery = view.deliveries[full.id];
+  const outcome = full.attempts?.at(-1)?.outcome;
+  if (delivery === undefined || delivery.state !== "pending" || delivery.attempt !== full.attempt || outcome === undefined) {
+    return view;
+  }
+  return { ...view, deliveries: { ...view.deliveries, [full.id]: { ...delivery, returned: outcome as ReturnReason } } };
+}
+
+/** Who is there now. That somebody works is told by what it holds, not by an event of its own. */
+export function presenceOf(view: View): Presence {
+  const { presence, leased, state } = view.session;
+  const held = Object.values(view.deliveries)
+    .flatMap(({ lease }) => lease ?? [])
+    .sort((a, b) => (a.started_at < b.started_at ? -1 : 1))
+    .at(-1);
+  if (state !== "closed" && (held !== undefined || leased > 0)) {
+    const consumer = held?.consumer ?? presence.consumer;
+    return { state: "working", since: held?.started_at ?? presence.since, ...(consumer === undefined ? {} : { consumer }) };
+  }
+  return presence.state === "working" ? { ...presence, state: "online" } : presence;
 }
 
 function withSession(view: View, change: Partial<Session>): View {
   return { ...view, session: { ...view.session, ...change } };
+}
+
+/** Closing gives up at once what was left, in one event. */
+function closed(view: View, event: Event): View {
+  const deliveries: Record<string, Known> = {};
+  for (const [id, delivery] of Object.entries(view.deliveries)) {
+    const left = delivery.state === "pending" || delivery.state === "leased";
+    deliveries[id] = left ? moved(delivery, { ...event, type: "delivery.dead", reason: "session_closed" }) : delivery;
+  }
+  const presence: Presence = { state: "away", since: event.at };
+  return withSession({ ...view, deliveries }, { state: "closed", closed_at: event.at, presence, depth: 0, leased: 0 });
 }
 
 function accepted(view: View, event: Event): View {
@@ -183,8 +221,16 @@ function onDelivery(view: View, event: Event): View {
   if (event.seq <= delivery.as_of) {
     return view;
   }
-  const next = moved(delivery, event);
-  return counted({ ...view, deliveries: { ...view.deliveries, [delivery.id]: next } }, delivery.state, event);
+  const deliveries = { ...view.deliveries, [delivery.id]: moved(delivery, event) };
+  if (event.type === "delivery.progressed" && delivery.lease !== undefined && event.lease_until !== undefined) {
+    // What was taken together is held as long: the event speaks for all of it.
+    for (const other of Object.values(view.deliveries)) {
+      if (other.id !== delivery.id && other.lease?.started_at === delivery.lease.started_at && other.lease.consumer === delivery.lease.consumer) {
+        deliveries[other.id] = { ...other, lease: { ...other.lease, until: event.lease_until } };
+      }
+    }
+  }
+  return counted({ ...view, deliveries }, delivery.state, event);
 }
 
 /** Keeps the two numbers of the session that the log does not state: what waits and what is held. */
@@ -279,7 +325,7 @@ function moved(delivery: Known, event: Event): Known {
       return { ...base, state: "done", receipts: { ...receipts, read: event.at } };
     case "delivery.returned":
       return {
-        ...base,
+        ...idle(base),
         state: "pending",
         returned: (event.reason ?? "timeout") as ReturnReason,
         failures: event.failures ?? delivery.failures,
@@ -288,7 +334,7 @@ function moved(delivery: Known, event: Event): Known {
       };
     case "delivery.dead":
       return {
-        ...base,
+        ...(event.reason === "rejected" || event.reason === "session_closed" ? base : idle(base)),
         state: "dead",
         reason: event.reason ?? "max_failures",
         // The event does not repeat the count: a lease that ended in this way was the last failure.
@@ -297,8 +343,13 @@ function moved(delivery: Known, event: Event): Known {
         receipts: { ...receipts, dead: event.at },
       };
     case "delivery.cancelled":
-      return { ...base, state: "cancelled", cancel_requested: true };
+      return { ...idle(base), state: "cancelled" };
     default:
       return { ...delivery, as_of: event.seq };
   }
+}
+
+/** A delivery that nobody works on: what was said of the work is over. */
+function idle({ progress: _, ...delivery }: Known): Known {
+  return delivery;
 }

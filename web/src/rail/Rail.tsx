@@ -48,7 +48,7 @@ function Line({ session, current, onOpen }: { session: Session; current: boolean
   const now = useNow(10_000);
   const at = ms(session.last_activity);
   const closed = session.state === "closed";
-  const presence = closed ? { state: "closed", words: "Closed" } : presenceWords(session.presence, 0, now);
+  const presence = closed ? { state: "closed", words: "Closed" } : presenceWords(session.presence, now);
   const last = session.last_message;
   const mine = last?.to.endsWith("/agent") === true;
   const open = (event: MouseEvent) => {
