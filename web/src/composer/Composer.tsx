@@ -126,9 +126,11 @@ export function Composer({ session, store, outlook, tone, closed, onSend, onNew,
             New conversation
           </button>
         )}
-        <span className="composer-keys" aria-hidden="true">
-          <kbd>Enter</kbd> sends
-        </span>
+        {!closed && (
+          <span className="composer-keys" aria-hidden="true">
+            <kbd>Enter</kbd> sends
+          </span>
+        )}
       </p>
     </form>
   );

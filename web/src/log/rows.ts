@@ -17,6 +17,8 @@ export interface Row {
   readonly removed: boolean;
   /** Whether it is the first of its day. */
   readonly newDay: boolean;
+  /** Whether it is the first of all. */
+  readonly opens: boolean;
   /** Of what an agent says: whether it goes on from the line before, so that the name need not be repeated. */
   readonly follows: boolean;
 }
@@ -70,6 +72,7 @@ export function rows(view: View, previous: readonly Row[] = []): readonly Row[] 
       apart,
       removed: view.removed.has(message.id),
       newDay: today !== day,
+      opens: lines.length === 0 && view.older === null,
       follows,
     };
     day = today;

@@ -59,7 +59,7 @@ function Line({ session, current, onOpen }: { session: Session; current: boolean
   };
   return (
     <li>
-      <a className={`rail-line${current ? " rail-line-current" : ""}${closed ? " rail-line-closed" : ""}`} href={pathOf(session.id)} onClick={open} aria-current={current ? "page" : undefined}>
+      <a className={`rail-line${current ? " rail-line-current" : ""}${closed ? " rail-line-closed" : ""}${session.unread > 0 && !current ? " rail-line-unread" : ""}`} href={pathOf(session.id)} onClick={open} aria-current={current ? "page" : undefined}>
         <span className={`state state-${presence.state}`} title={presence.words}>
           <span className="off-screen">{presence.words}.</span>
         </span>

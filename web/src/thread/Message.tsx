@@ -36,7 +36,7 @@ export const Message = memo(function Message({
   const who = mine ? "You" : agentName(message.from);
   return (
     <>
-      {row.newDay && <Day at={at} />}
+      {row.newDay && <Day at={at} opens={row.opens} />}
       <article
         className={`message ${mine ? "message-mine" : "message-theirs"}${row.follows ? " message-follows" : ""}${chosen ? " message-chosen" : ""}`}
         id={message.id}
@@ -98,9 +98,10 @@ export function Unsent({ entry, actions }: { entry: Pending; actions: MessageAct
   );
 }
 
-export function Day({ at }: { at: number }) {
+/** Where a day begins. A thread that begins today need not say so. */
+function Day({ at, opens }: { at: number; opens: boolean }) {
   const now = useNow(60_000);
-  return (
+  return opens && dayOf(at, now) === "Today" ? null : (
     <div className="day" role="separator" aria-label={dayOf(at, now)}>
       <span>{dayOf(at, now)}</span>
     </div>
