@@ -107,6 +107,7 @@ impl Shard {
     fn index_lease(&mut self, delivery: &Delivery, grant: &Grant) {
         let batch = self.batches.entry(grant.batch).or_insert_with(|| Batch::new(grant));
         batch.members.insert(delivery.id);
+        self.timers.clear(batch.until, Timer::LeaseEnd(grant.batch));
         batch.until = grant.until;
         self.timers.set(grant.until, Timer::LeaseEnd(grant.batch));
         let attempt = (grant.consumer.clone(), delivery.mailbox.clone(), grant.attempt_id.clone());

@@ -1,6 +1,10 @@
 //! Who takes from a mailbox: evidence of being there, and being missed.
 
-use super::{Shard, Step, Subject, timer::Timer};
+use super::{
+    Shard, Step, Subject,
+    inbox::Inbox,
+    timer::{Timer, Timers},
+};
 use crate::{
     address::Address,
     event::EventKind,
@@ -16,8 +20,7 @@ impl Shard {
         let back_by = now + receive.wait + self.policy.poll_max + self.policy.presence_grace;
         let mailbox = &receive.mailbox;
         let Some(inbox) = self.inboxes.get_mut(mailbox) else { return };
-        inbox.present_until = back_by;
-        self.timers.set(back_by, Timer::Away(mailbox.clone()));
+        expect_back(&mut self.timers, inbox, back_by);
         let consumer = receive.consumer.named.then(|| receive.consumer.name.clone());
         // Only coming is told, not each change of who is there: two agents that poll in turn must not fill the log.
         if inbox.row.presence.state == PresenceState::Away {
@@ -34,8 +37,8 @@ impl Shard {
     pub(super) fn leave(&mut self, mailbox: &Address, now: Timestamp) {
         let soon = now + self.policy.lost_answer_grace;
         if let Some(inbox) = self.inboxes.get_mut(mailbox).filter(|inbox| inbox.waiting.is_empty()) {
-            inbox.present_until = inbox.present_until.min(soon);
-            self.timers.set(inbox.present_until, Timer::Away(mailbox.clone()));
+            let back_by = inbox.present_until.min(soon);
+            expect_back(&mut self.timers, inbox, back_by);
         }
     }
 
@@ -43,8 +46,8 @@ impl Shard {
     pub(super) fn show_up(&mut self, mailbox: &Address, now: Timestamp) {
         let back_by = now + self.policy.poll_max + self.policy.presence_grace;
         if let Some(inbox) = self.inboxes.get_mut(mailbox) {
-            inbox.present_until = inbox.present_until.max(back_by);
-            self.timers.set(inbox.present_until, Timer::Away(mailbox.clone()));
+            let back_by = inbox.present_until.max(back_by);
+            expect_back(&mut self.timers, inbox, back_by);
         }
     }
 
@@ -55,8 +58,8 @@ impl Shard {
             return;
         }
         if inbox.leased > 0 || !inbox.waiting.is_empty() {
-            inbox.present_until = now + self.policy.presence_grace;
-            self.timers.set(inbox.present_until, Timer::Away(mailbox.clone()));
+            let back_by = now + self.policy.presence_grace;
+            expect_back(&mut self.timers, inbox, back_by);
             return;
         }
         inbox.quiet.clear();
@@ -76,4 +79,12 @@ impl Shard {
         let subject = Subject { session: mailbox.session(), ..Subject::default() };
         self.tell(subject, EventKind::PresenceChanged { presence }, now, step);
     }
+}
+
+/// Sets when the taker of a mailbox should be back. There is one such timer a mailbox, however often it is set.
+pub(super) fn expect_back(timers: &mut Timers, inbox: &mut Inbox, back_by: Timestamp) {
+    let mailbox = inbox.row.address.clone();
+    timers.clear(inbox.present_until, Timer::Away(mailbox.clone()));
+    inbox.present_until = back_by;
+    timers.set(back_by, Timer::Away(mailbox));
 }

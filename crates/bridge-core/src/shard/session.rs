@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Shard, Step, Subject, inbox::Inbox, timer::Timer};
+use super::{Shard, Step, Subject, inbox::Inbox, presence::expect_back, timer::Timer};
 use crate::{
     address::{Address, Side},
     command::SessionView,
@@ -173,8 +173,7 @@ impl Shard {
     pub(super) fn adopt_mailbox(&mut self, mailbox: Mailbox, now: Timestamp) {
         let mut inbox = Inbox::new(mailbox);
         if inbox.row.presence.state != PresenceState::Away {
-            inbox.present_until = now + self.policy.presence_grace;
-            self.timers.set(inbox.present_until, Timer::Away(inbox.row.address.clone()));
+            expect_back(&mut self.timers, &mut inbox, now + self.policy.presence_grace);
         }
         self.inboxes.insert(inbox.row.address.clone(), inbox);
     }
