@@ -11,6 +11,8 @@ export default defineConfig({
     target: "es2022",
     cssTarget: ["chrome123", "firefox120", "safari17.5"],
     reportCompressedSize: false,
+    // What is built in is named with its licence beside it.
+    license: { fileName: "assets/licenses.md" },
   },
   server: { proxy: { "/api": "http://127.0.0.1:8765", "/health": "http://127.0.0.1:8765" } },
   test: {

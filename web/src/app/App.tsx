@@ -30,7 +30,7 @@ function Page() {
   const wide = useMedia(WIDE);
   const [panel, setPanel] = useState<"keys" | "list">();
   const [failed, setFailed] = useState<string>();
-  const [notifying, toggleNotifying] = useNotifications(desk.feed);
+  const [notifying, toggleNotifying] = useNotifications(desk.feed, () => setFailed("The browser does not let this page notify you."));
   const sessions = rail.sessions;
   const unread = (sessions ?? []).reduce((sum, session) => sum + session.unread, 0);
   const current = sessions?.find((session) => session.id === id);

@@ -30,7 +30,7 @@ export function openDesk(): Desk {
     // A conversation without a title takes that of its first message, until somebody gives it another.
     const session = sessions.rail.sessions?.find((other) => other.id === entry.session);
     if (session !== undefined && session.title === null) {
-      const line = lineOf({ text: entry.text } as Parameters<typeof lineOf>[0]).trim();
+      const line = lineOf({ text: entry.text } as Parameters<typeof lineOf>[0]).replace(/\p{Cc}+/gu, " ").trim();
       const title = line.length > TITLE_MAX ? `${line.slice(0, TITLE_MAX - 1)}…` : line;
       if (title !== "") {
         api.rename(session.id, title).catch(() => undefined);

@@ -18,7 +18,7 @@ function asked(): boolean {
   }
 }
 
-export function useNotifications(feed: Pick<Feed, "listen">): readonly [boolean, () => void] {
+export function useNotifications(feed: Pick<Feed, "listen">, onDenied: () => void): readonly [boolean, () => void] {
   const [on, setOn] = useState(asked);
   useEffect(() => {
     if (!on) {
@@ -53,7 +53,12 @@ export function useNotifications(feed: Pick<Feed, "listen">): readonly [boolean,
     if (on) {
       set(false);
     } else {
-      void Notification.requestPermission().then((answer) => set(answer === "granted"));
+      void Notification.requestPermission().then((answer) => {
+        set(answer === "granted");
+        if (answer === "denied") {
+          onDenied();
+        }
+      });
     }
   };
   return [on, toggle];

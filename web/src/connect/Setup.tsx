@@ -61,9 +61,9 @@ export default function Setup({ session, progress, shrinks = false, onDone }: Pr
             ))}
           </Tabs.Root>
         </StepLine>
-        <StepLine ordinal={2} done={progress.received} folded={folds(before.received)} title={byHand ? "Answer what it gives you" : "Tell it this one sentence"}>
+        <StepLine ordinal={2} done={progress.received} folded={folds(before.received)} title={byHand ? "Answer what it gives you" : "Tell it this"}>
           {byHand && <p>With the token that came with the message:</p>}
-          <Snippet text={byHand ? answerByHand(origin) : sentence(session)} label={byHand ? "The answer by hand" : "The sentence"} prose={!byHand} />
+          <Snippet text={byHand ? answerByHand(origin) : sentence(session)} label={byHand ? "The answer by hand" : "What to tell it"} prose={!byHand} />
         </StepLine>
         <StepLine ordinal={3} done={progress.answered} folded title="Write a message, and see it answered" />
       </ol>

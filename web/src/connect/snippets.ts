@@ -80,7 +80,7 @@ export function answerByHand(origin: string): string {
   return `curl -s ${origin}/api/settle \\\n  -H 'content-type: application/json' \\\n  -d '${body}'`;
 }
 
-/** The one sentence that makes an agent join. */
+/** What makes an agent join: the words that the bridge itself uses. */
 export function sentence(session: string): string {
-  return `Use the bridge tools with session_id "${session}": call get_pending_messages, answer each with send_response_to_web, and follow next_poll_instruction.`;
+  return `Connect to the bridge's MCP server and use session_id: "${session}" for all calls. Call wait_for_messages, or get_pending_messages and follow next_poll_instruction; answer each message with send_response_to_web.`;
 }

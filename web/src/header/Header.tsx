@@ -82,7 +82,7 @@ function TitleField({ title, onEnd }: { title: string; onEnd: (title: string | u
       aria-label="Title"
       dir="auto"
       autoFocus
-      maxLength={200}
+      maxLength={120}
       value={text}
       onFocus={(event) => event.currentTarget.select()}
       onChange={(event) => setText(event.target.value)}
