@@ -98,12 +98,12 @@ where
     if parts.method != Method::POST || !is_json(&parts.headers) {
         return Ok(Request::from_parts(parts, Full::default()));
     }
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(unread)?.to_bytes();
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| unread(&error))?.to_bytes();
     check(&body)?;
     Ok(Request::from_parts(parts, Full::new(body)))
 }
 
-fn unread(error: BoxError) -> Refused {
+fn unread(error: &BoxError) -> Refused {
     if error.is::<LengthLimitError>() {
         let most = format!("a request has at most {MAX_BODY} bytes");
         refuse(StatusCode::PAYLOAD_TOO_LARGE, -32600, &most, None)

@@ -87,6 +87,7 @@ pub(crate) fn all() -> &'static [Tool] {
 }
 
 /// What a tool does to the world, as far as a client asks its user about it.
+#[derive(Clone, Copy)]
 enum Effect {
     /// It only looks.
     Reads,

@@ -267,3 +267,65 @@ fn failure(call: &Value, why: &str) -> Value {
     }
     json!({"jsonrpc": "2.0", "id": call["id"], "result": result})
 }
+
+#[cfg(test)]
+mod tests {
+    use bridge_testkit::clock::ManualClock;
+
+    use super::*;
+
+    /// An address where nobody listens.
+    async fn nowhere() -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    }
+
+    async fn said(call: Value) -> (Value, String) {
+        let clock = ManualClock::new();
+        let url = nowhere().await;
+        let (answers, mut said) = mpsc::channel(1);
+        let relay = Arc::new(Relay::new(&url, "a", Arc::new(clock.clone()), answers).unwrap());
+        tokio::spawn(relay.start(call));
+        let began = clock.now();
+        let said = loop {
+            tokio::select! {
+                biased;
+                said = said.recv() => break said.unwrap(),
+                () = tokio::task::yield_now() => clock.advance(Duration::from_millis(10)),
+            }
+        };
+        assert!(clock.now().since(began) >= PATIENCE);
+        (said, url)
+    }
+
+    #[tokio::test]
+    async fn a_client_is_told_in_words_that_the_server_is_away() {
+        let (said, url) =
+            said(json!({"id": 1, "method": "tools/call", "params": {"name": "wait_for_messages"}})).await;
+        let text = format!("The bridge at {url} does not answer; start it with `bridge serve`");
+        assert_eq!(
+            (&said["result"]["isError"], &said["result"]["content"][0]["text"]),
+            (&json!(true), &json!(text))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_connecting_client_is_told_too() {
+        let (said, url) = said(json!({"id": "x", "method": "initialize", "params": {}})).await;
+        assert_eq!(said["id"], "x");
+        assert!(said["error"]["message"].as_str().unwrap().contains(&url));
+    }
+
+    #[test]
+    fn only_what_is_safe_is_repeated() {
+        let call = |name: &str, arguments: Value| json!({"method": "tools/call", "params": {"name": name, "arguments": arguments}});
+        assert!(is_repeatable(&json!({"method": "tools/list"})));
+        for tool in ["wait_for_messages", "get_pending_messages", "send_response_to_web", "report_progress"] {
+            assert!(is_repeatable(&call(tool, json!({}))), "{tool}");
+        }
+        for tool in ["queue_user_message", "create_new_session", "of_a_newer_server"] {
+            assert!(!is_repeatable(&call(tool, json!({}))), "{tool}");
+        }
+        assert!(is_repeatable(&call("queue_user_message", json!({"idempotency_key": "k"}))));
+    }
+}

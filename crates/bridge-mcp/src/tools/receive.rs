@@ -53,7 +53,7 @@ pub(crate) struct WaitArguments {
 /// Messages in the caller's hands, and what to do next.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Pending {
-    /// The messages, oldest first. They are yours until lease_until.
+    /// The messages, oldest first. They are yours until `lease_until`.
     messages: Vec<Shown>,
     /// How many they are.
     count: i64,
@@ -81,7 +81,7 @@ pub(crate) struct Pending {
 /// A message as it is shown to a model.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Shown {
-    /// The message_id to answer with.
+    /// The `message_id` to answer with.
     id: String,
     /// The handle to answer with.
     handle: String,
@@ -98,7 +98,7 @@ struct Shown {
     kind: String,
     /// How often it was handed out, this time included.
     attempt: i64,
-    /// Until when it is yours; report_progress prolongs that.
+    /// Until when it is yours; `report_progress` prolongs that.
     lease_until: String,
     /// The sender has asked for it back: give it back, or answer briefly.
     cancel_requested: bool,

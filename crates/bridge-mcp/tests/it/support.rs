@@ -44,13 +44,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        Self::over(MemoryStore::new(), ManualClock::new()).await
+        Self::over(MemoryStore::new(), ManualClock::new(), ([127, 0, 0, 1], 0).into()).await
     }
 
-    async fn over(store: MemoryStore, clock: ManualClock) -> Self {
+    async fn over(store: MemoryStore, clock: ManualClock, addr: SocketAddr) -> Self {
         let bridge = Bridge::builder(store.clone()).clock(clock.clone()).start().await.unwrap();
         let endpoint = Endpoint::builder(bridge.clone(), Arc::new(store.clone())).shared_session().build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let accepting = tokio::spawn(accept(listener, endpoint.clone()));
         Self { bridge, clock, endpoint, store, addr, accepting }
@@ -58,9 +58,20 @@ impl Server {
 
     /// Another process over the same store: nothing of this one's memory goes on.
     pub(crate) async fn restart(self) -> Self {
+        self.stop().await.start().await
+    }
+
+    /// Stops as a process that is killed: nobody is told.
+    pub(crate) async fn stop(self) -> Stopped {
         self.accepting.abort();
+        // Its connections end with it.
+        assert!(self.accepting.await.unwrap_err().is_cancelled());
         self.bridge.shutdown().await;
-        Self::over(self.store, self.clock).await
+        Stopped { store: self.store, clock: self.clock, addr: self.addr }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
     }
 
     pub(crate) async fn open_session(&self) -> SessionId {
@@ -122,6 +133,25 @@ impl Server {
             self.bridge.session(session).await.unwrap().presence.state == bridge_core::PresenceState::Online
         })
         .await;
+    }
+}
+
+/// A server that is not running.
+pub(crate) struct Stopped {
+    store: MemoryStore,
+    clock: ManualClock,
+    addr: SocketAddr,
+}
+
+impl Stopped {
+    /// Starts it again, at the same address.
+    pub(crate) async fn start(self) -> Server {
+        Server::over(self.store, self.clock, self.addr).await
+    }
+
+    /// Starts another one there, that knows nothing.
+    pub(crate) async fn replace(self) -> Server {
+        Server::over(MemoryStore::new(), self.clock, self.addr).await
     }
 }
 
