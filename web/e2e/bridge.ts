@@ -1,7 +1,7 @@
 // A real bridge for one test: its own process, port and data, which outlive a kill.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -71,6 +71,12 @@ export class Bridge {
     const over = new Promise((done) => child.once("exit", done));
     child.kill("SIGKILL");
     await over;
+  }
+
+  /** Loses everything, as when another disk is put in. */
+  forget(): void {
+    rmSync(this.#data, { recursive: true, force: true });
+    mkdirSync(this.#data);
   }
 
   async remove(): Promise<void> {

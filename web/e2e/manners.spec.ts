@@ -99,6 +99,18 @@ test("everything can be done from the keyboard", async ({ page, bridge }) => {
   await expect(page).not.toHaveURL(bridge.page(id));
 });
 
+test("twice as large, everything still fits", async ({ page, bridge }) => {
+  // What zooming a window of 1280 by 800 to 200 % leaves.
+  await page.setViewportSize({ width: 640, height: 400 });
+  const { id } = await filled(bridge, "Large");
+  await page.goto(bridge.page(id));
+  await expect(said(page, "And this one waits")).toBeInViewport();
+  await fits(page);
+  await expect(field(page)).toBeInViewport();
+  await picture(page, "zoomed");
+  await accessible(page);
+});
+
 test("a theme that was chosen stays", async ({ page, bridge }) => {
   const { id } = await bridge.open("Theme");
   await page.goto(bridge.page(id));

@@ -134,6 +134,18 @@ test("ends that the agent or the time have made", async ({ page, bridge }) => {
   await accessible(page);
 });
 
+test("a bridge that has lost its history does not look like the old one", async ({ page, bridge }) => {
+  const { id } = await bridge.open("Lost");
+  await page.goto(bridge.page(id));
+  await send(page, "remember this");
+  await expect(rungOf(page, "remember this")).toHaveText("accepted");
+  await bridge.kill();
+  bridge.forget();
+  await bridge.resume();
+  await expect(page.getByRole("heading", { name: "There is no such conversation." })).toBeVisible();
+  await expect(page.getByRole("link", { name: /Lost/ })).toHaveCount(0);
+});
+
 test("nobody has taken it for ten minutes", async ({ page, bridge }) => {
   const { id } = await bridge.open("Nobody");
   await page.clock.install();
