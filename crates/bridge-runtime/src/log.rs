@@ -3,9 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use bridge_core::{Cursor, Event, EventKind, Gap, Message, Scope, Seq};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{
+    broadcast::{Receiver, error::RecvError},
+    watch,
+};
 
-use crate::{bridge::Bridge, fault::Fault};
+use crate::{
+    bridge::Bridge,
+    fault::{Fault, Health},
+};
 
 /// Where to begin reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +45,7 @@ pub struct Follow {
     bridge: Bridge,
     scope: Scope,
     tail: Receiver<Arc<[Event]>>,
+    health: watch::Receiver<Health>,
     next: Seq,
     /// Everything up to `next` was read, so the tail alone tells what is new.
     caught_up: bool,
@@ -93,7 +100,8 @@ impl Bridge {
                 Err(gap) => (bounds.head, Some(gap)),
             },
         };
-        Ok(Follow { bridge: self.clone(), scope, tail, next, caught_up: false, gap })
+        let (bridge, health) = (self.clone(), self.watch_health());
+        Ok(Follow { bridge, scope, tail, health, next, caught_up: false, gap })
     }
 
     async fn with_messages(&self, events: Vec<Event>) -> Result<Vec<(Event, Option<Arc<Message>>)>, Fault> {
@@ -120,7 +128,7 @@ impl Follow {
     /// The next events, at least one; waits for them.
     ///
     /// # Errors
-    /// A [`Fault`]; [`Fault::ShuttingDown`] when the bridge is gone.
+    /// A [`Fault`]; [`Fault::ShuttingDown`] when the bridge stops.
     ///
     /// # Cancel safety
     /// May be dropped at any moment; nothing is skipped.
@@ -137,7 +145,13 @@ impl Follow {
                     return Ok(events);
                 }
             }
-            let batch = match self.tail.recv().await {
+            let received = tokio::select! {
+                received = self.tail.recv() => received,
+                _ = self.health.wait_for(|health| *health == Health::ShuttingDown) => {
+                    return Err(Fault::ShuttingDown);
+                }
+            };
+            let batch = match received {
                 Ok(batch) => batch,
                 Err(RecvError::Lagged(_)) => {
                     self.caught_up = false;

@@ -92,14 +92,7 @@ impl Bridge {
         let mut rows = self.scan(Index::Messages { session, before }, limit + 1).await?;
         let older = rows.len() > limit;
         rows.truncate(limit);
-        let messages: Vec<_> = rows
-            .into_iter()
-            .rev()
-            .filter_map(|row| match row {
-                Row::Message(message) => Some(Arc::new(*message)),
-                _ => None,
-            })
-            .collect();
+        let messages: Vec<_> = messages(rows).into_iter().rev().map(Arc::new).collect();
         let deliveries = self.deliveries_of(&messages).await?;
         let messages = messages.into_iter().zip(deliveries).collect();
         Ok(Snapshot { session: view, messages, older, cursor })
@@ -115,14 +108,15 @@ impl Bridge {
         after: Seq,
         limit: usize,
     ) -> Result<Vec<Message>, Fault> {
-        let rows = self.scan(Index::MessagesAfter { session, after }, limit).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| match row {
-                Row::Message(message) => Some(*message),
-                _ => None,
-            })
-            .collect())
+        Ok(messages(self.scan(Index::MessagesAfter { session, after }, limit).await?))
+    }
+
+    /// The newest messages of a conversation, newest first.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn newest_messages(&self, session: SessionId, limit: usize) -> Result<Vec<Message>, Fault> {
+        Ok(messages(self.scan(Index::Messages { session, before: None }, limit).await?))
     }
 
     async fn deliveries_of(&self, messages: &[Arc<Message>]) -> Result<Vec<Vec<Delivery>>, Fault> {
@@ -192,4 +186,12 @@ impl Bridge {
 fn fault(error: &StoreError) -> Fault {
     tracing::error!(%error, "the store could not be read");
     Fault::of(error.kind)
+}
+
+fn messages(rows: Vec<Row>) -> Vec<Message> {
+    let message = |row| match row {
+        Row::Message(message) => Some(*message),
+        _ => None,
+    };
+    rows.into_iter().filter_map(message).collect()
 }
