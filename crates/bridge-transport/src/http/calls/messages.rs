@@ -1,0 +1,227 @@
+//! Messages of a conversation.
+
+use std::{sync::Arc, time::Duration};
+
+use bridge_core::{Address, Cursor, Headers, Name, PublishError, Seq, SessionId, Side};
+use bridge_protocol::{Code, Message, Published, Read, SendMessage, Session, Snapshot, text_payload};
+use bridge_runtime::{Bridge, CallError, NewMessage};
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::json;
+
+use super::sessions::BOUNCE;
+use crate::http::{
+    door::Shared,
+    request::Request,
+    response::{Answer, Refusal, json},
+    settings::SharedSession,
+};
+
+const KEY: &str = "idempotency-key";
+
+/// The longest time a message can be told to wait or to live: ten years.
+const LONGEST: u64 = 10 * 365 * 24 * 3_600_000;
+
+/// The sender's own strings: so many, so long.
+const HEADERS: usize = 32;
+const HEADER_NAME: usize = 64;
+const HEADER_VALUE: usize = 1_024;
+
+/// Bytes of content in one page; a page ends behind the message that goes beyond.
+const PAGE: usize = 4 << 20;
+
+/// Messages read at one time while a page is filled.
+const CHUNK: usize = 10;
+
+pub(super) async fn send(mut request: Request) -> Answer {
+    let session = request.session()?;
+    let send: SendMessage = request.json().await?;
+    let side = match send.from.as_deref() {
+        None | Some("user") => Side::User,
+        Some("agent") => Side::Agent,
+        Some(_) => return Err(Refusal::field("/from", "\"user\" or \"agent\"")),
+    };
+    let from = request.client()?.unwrap_or_else(|| Name::from_static(side.as_str()));
+    let mut message = NewMessage::new(Address::Session(session, side.other()), content(&send)?).from(from);
+    message.verified = request.principal.verified;
+    message.idempotency_key = idempotency_key(&request)?;
+    message.kind = kind(send.kind.as_deref())?.unwrap_or(message.kind);
+    message.delay = millis("/delay_ms", send.delay_ms, 0)?.unwrap_or_default();
+    message.ttl = millis("/ttl_ms", send.ttl_ms, 1)?;
+    message.reply_to = parsed("/reply_to", send.reply_to.as_deref())?;
+    message.correlation_id = parsed("/correlation_id", send.correlation_id.as_deref())?;
+    message.headers = headers(&send)?;
+    let published = publish(&request.shared, session, message).await?;
+    let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(json(status, &Published::new(request.shared.bridge.log_id(), &published)))
+}
+
+/// Publishes; the shared session is opened when it is first written to.
+pub(super) async fn publish(
+    shared: &Shared,
+    session: SessionId,
+    message: NewMessage,
+) -> Result<bridge_core::Published, CallError<PublishError>> {
+    use PublishError::{SessionClosed, UnknownSession};
+    let bridge = &shared.bridge;
+    match bridge.publish(message.clone()).await {
+        Err(CallError::Refused(UnknownSession(_) | SessionClosed(_))) if opens_on_demand(shared, session) => {
+            open_shared(bridge).await.map_err(|fault| match fault {
+                CallError::Fault(fault) => CallError::Fault(fault),
+                CallError::Refused(_) => CallError::Refused(UnknownSession(session)),
+            })?;
+            bridge.publish(message).await
+        }
+        published => published,
+    }
+}
+
+/// Whether `session` is the one that is there for everybody.
+pub(super) fn opens_on_demand(shared: &Shared, session: SessionId) -> bool {
+    session == SessionId::DEFAULT && shared.settings.shared_session == SharedSession::Offered
+}
+
+pub(super) async fn open_shared(bridge: &Bridge) -> Result<(), CallError<bridge_core::SessionError>> {
+    let owner = Name::from_static("anonymous");
+    bridge.open_session_as(SessionId::DEFAULT, None, owner).await.map(|_| ())
+}
+
+fn content(send: &SendMessage) -> Result<Bytes, Refusal> {
+    match (&send.text, &send.payload) {
+        (Some(text), None) if text.trim().is_empty() => Err(Refusal::field("/text", "not blank")),
+        (Some(text), None) => Ok(text_payload(text).into()),
+        (None, Some(payload)) => Ok(Bytes::copy_from_slice(payload.get().as_bytes())),
+        (Some(_), Some(_)) => Err(Refusal::field("/payload", "either text or payload, not both")),
+        (None, None) => Err(Refusal::field("/text", "text or payload is needed")),
+    }
+}
+
+/// The sender's key: as it is, or as the quoted string that structured fields make of it.
+pub(super) fn idempotency_key(request: &Request) -> Result<Option<Name>, Refusal> {
+    let Some(given) = request.header(KEY)? else { return Ok(None) };
+    let unquoted = given.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let key = match unquoted {
+        Some(quoted) => unescape(quoted).ok_or_else(|| Refusal::header(KEY, "a string such as \"k1\""))?,
+        None => given.to_owned(),
+    };
+    key.parse().map(Some).map_err(|error| Refusal::header(KEY, error))
+}
+
+/// The text of a quoted string: a backslash stands before a quote or a backslash.
+fn unescape(quoted: &str) -> Option<String> {
+    let mut text = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(next) = chars.next() {
+        match next {
+            '\\' => text.push(chars.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
+            '"' => return None,
+            plain => text.push(plain),
+        }
+    }
+    Some(text)
+}
+
+/// What kind of message a sender says it is.
+pub(super) fn kind(text: Option<&str>) -> Result<Option<Name>, Refusal> {
+    match parsed::<Name>("/type", text)? {
+        Some(kind) if kind.as_str() == BOUNCE => {
+            Err(Refusal::field("/type", "only the bridge sends bounces"))
+        }
+        kind => Ok(kind),
+    }
+}
+
+/// A time in milliseconds that is not beyond all measure.
+pub(super) fn millis(pointer: &str, value: Option<u64>, least: u64) -> Result<Option<Duration>, Refusal> {
+    match value {
+        Some(millis) if !(least..=LONGEST).contains(&millis) => {
+            Err(Refusal::field(pointer, format_args!("from {least} to {LONGEST}")))
+        }
+        millis => Ok(millis.map(Duration::from_millis)),
+    }
+}
+
+/// A member that is read from text.
+pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    pointer: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, Refusal> {
+    text.map(|text| text.parse().map_err(|error| Refusal::field(pointer, error))).transpose()
+}
+
+fn headers(send: &SendMessage) -> Result<Headers, Refusal> {
+    let is_fine = |(name, value): (&String, &String)| {
+        (1..=HEADER_NAME).contains(&name.len())
+            && value.len() <= HEADER_VALUE
+            && !name.chars().chain(value.chars()).any(char::is_control)
+    };
+    if send.headers.len() > HEADERS || !send.headers.iter().all(is_fine) {
+        let most = format!(
+            "at most {HEADERS} strings, names of 1 to {HEADER_NAME} bytes, values of at most {HEADER_VALUE}, no control \
+             characters"
+        );
+        return Err(Refusal::field("/headers", most));
+    }
+    Ok(send
+        .headers
+        .iter()
+        .map(|(name, value)| (Arc::from(name.as_str()), Arc::from(value.as_str())))
+        .collect())
+}
+
+pub(super) async fn list(request: Request) -> Answer {
+    let session = request.session()?;
+    let limit = request.query.number("limit", 1..=100)?.map_or(50, |limit| limit as usize);
+    let before = request.query.number("cursor", 1..=u64::MAX).map_err(|_| Code::InvalidCursor)?.map(Seq);
+    let bridge = &request.shared.bridge;
+    // Newest first while they are gathered. The first part tells where to read on from; those behind it can only show
+    // more than that.
+    let mut part = bridge.snapshot(session, before, limit.min(CHUNK)).await?;
+    let (view, cursor) = (part.session, part.cursor);
+    let (mut newest_first, mut bytes) = (Vec::new(), 0);
+    let older = loop {
+        for (message, deliveries) in part.messages.iter().rev() {
+            bytes += message.payload.len();
+            let mut wire = Message::from(&**message);
+            wire.deliveries = Some(deliveries.iter().map(Into::into).collect());
+            newest_first.push(wire);
+        }
+        let left = limit - newest_first.len();
+        let Some((oldest, _)) = part.messages.first() else { break part.older };
+        if !part.older || left == 0 || bytes > PAGE {
+            break part.older;
+        }
+        part = bridge.snapshot(session, Some(oldest.seq), left.min(CHUNK)).await?;
+    };
+    let next_cursor = newest_first.last().filter(|_| older).map(|oldest| oldest.seq.to_string());
+    newest_first.reverse();
+    let session = Session::new(&view, bridge.now());
+    let snapshot = Snapshot { session, data: newest_first, next_cursor, cursor: cursor.to_string() };
+    Ok(json(StatusCode::OK, &snapshot))
+}
+
+pub(super) async fn read(mut request: Request) -> Answer {
+    let session = request.session()?;
+    let read: Read = request.json().await?;
+    let bridge = &request.shared.bridge;
+    let cursor: Cursor = read.cursor.parse().map_err(|_| Code::InvalidCursor)?;
+    if cursor.log != bridge.log_id() {
+        return Err(Refusal::new(Code::InvalidCursor).detail("the cursor is of another log"));
+    }
+    let seq = bridge.read(Address::Session(session, Side::User), cursor.seq).await?;
+    let read_to = Cursor { log: cursor.log, seq }.to_string();
+    Ok(json(StatusCode::OK, &json!({ "read_to": read_to })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_key_is_the_text_inside() {
+        assert_eq!(unescape(r#"a\"b\\c"#).as_deref(), Some(r#"a"b\c"#));
+        for bad in [r#"a"b"#, r"a\n", r"a\"] {
+            assert_eq!(unescape(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Taking deliveries.
+
+use std::time::Duration;
+
+use bridge_core::{Action, Address, Directive, DirectiveReason, ReceiveError};
+use bridge_protocol as wire;
+use bridge_runtime::{CallError, Leased, ReceiveRequest, Received};
+use http::StatusCode;
+
+use super::messages::{open_shared, opens_on_demand, parsed};
+use crate::http::{
+    door::Shared,
+    request::Request,
+    response::{Answer, Refusal, json, json_handed_over},
+};
+
+/// The longest wait, in milliseconds.
+const WAIT: u64 = 60_000;
+
+/// The shortest and the longest lease, in milliseconds.
+const LEASE: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
+
+/// Bytes of content in one answer, though never less than one message.
+const BYTES: u64 = 4 << 20;
+
+/// What a receiver is told that is sent home because the server stops.
+const COME_BACK: Directive = Directive {
+    action: Action::WaitAgain,
+    delay: Duration::from_secs(2),
+    reason: DirectiveReason::ShuttingDown,
+};
+
+pub(super) async fn receive(mut request: Request) -> Answer {
+    let wish: wire::Receive = request.json().await?;
+    let mailbox = wish.mailbox.parse().map_err(|error| Refusal::field("/mailbox", error))?;
+    let mut receive = ReceiveRequest::new(mailbox).principal(request.principal.name.clone());
+    receive.consumer = match parsed("/consumer", wish.consumer.as_deref())? {
+        Some(name) => Some(name),
+        None => request.client()?,
+    };
+    receive.max = within("/max", wish.max.map(u64::from), 1..=100)?.map_or(1, |max| max as u32);
+    receive.max_bytes = within("/max_bytes", wish.max_bytes, 1..=u64::MAX)?.unwrap_or(BYTES).min(BYTES);
+    receive.wait = Duration::from_millis(within("/wait_ms", wish.wait_ms, 0..=WAIT)?.unwrap_or(0));
+    receive.lease = within("/lease_ms", wish.lease_ms, LEASE)?.map(Duration::from_millis);
+    receive.attempt_id = parsed("/attempt_id", wish.attempt_id.as_deref())?;
+    let shared = &request.shared;
+    let received = tokio::select! {
+        biased;
+        received = take(shared, receive) => received?,
+        // Dropped like this, the wait loses nothing.
+        () = shared.closing.cancelled() => return Ok(json(StatusCode::OK, &sent_home())),
+    };
+    let answer = wire::Received {
+        deliveries: received.deliveries.iter().map(granted).collect(),
+        held: received.held.iter().map(granted).collect(),
+        directive: (&received.directive).into(),
+        depth: received.depth,
+    };
+    let handover = received.handover;
+    Ok(json_handed_over(&answer, move || handover.complete()))
+}
+
+async fn take(shared: &Shared, receive: ReceiveRequest) -> Result<Received, CallError<ReceiveError>> {
+    let session = match &receive.mailbox {
+        Address::Session(session, _) => Some(*session),
+        _ => None,
+    };
+    match shared.bridge.receive(receive.clone()).await {
+        Err(CallError::Refused(ReceiveError::UnknownMailbox(_)))
+            if session.is_some_and(|session| opens_on_demand(shared, session)) =>
+        {
+            // If it cannot be opened, the mailbox is still unknown, and that is the answer.
+            let _ = open_shared(&shared.bridge).await;
+            shared.bridge.receive(receive).await
+        }
+        received => received,
+    }
+}
+
+fn sent_home() -> wire::Received {
+    wire::Received { deliveries: Vec::new(), held: Vec::new(), directive: (&COME_BACK).into(), depth: 0 }
+}
+
+fn within(
+    pointer: &str,
+    value: Option<u64>,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> Result<Option<u64>, Refusal> {
+    match value {
+        Some(value) if !bounds.contains(&value) => {
+            let (least, most) = bounds.into_inner();
+            Err(Refusal::field(pointer, format_args!("a whole number from {least} to {most}")))
+        }
+        value => Ok(value),
+    }
+}
+
+fn granted(leased: &Leased) -> wire::Granted {
+    wire::Granted {
+        id: leased.id.to_string(),
+        token: leased.token.clone(),
+        handle: leased.handle.clone(),
+        attempt: leased.attempt,
+        lease_until: leased.until.into(),
+        cancel_requested: leased.cancel_requested,
+        message: leased.message.as_deref().map(Into::into),
+    }
+}

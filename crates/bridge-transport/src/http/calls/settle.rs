@@ -1,0 +1,177 @@
+//! Settling deliveries.
+
+use std::time::Duration;
+
+use bridge_core::{Name, Settled};
+use bridge_protocol::{
+    self as wire, NotCovered, Published, Reply, Settle, SettleCall, SettleResult, SettleResults, text_payload,
+};
+use bridge_runtime::{Bridge, Credential, NewReply, Settlement};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::messages::{kind, millis, parsed};
+use crate::http::{
+    request::{Request, decode},
+    response::{Answer, Refusal, json},
+};
+
+/// Settlements in one call.
+const MOST: usize = 100;
+
+/// The longest words about progress or a failure, in bytes.
+const WORDS: usize = 8 << 10;
+
+pub(super) async fn settle(mut request: Request) -> Answer {
+    let call = parse(&mut request).await?;
+    let client = request.client()?;
+    match call {
+        SettleCall::One(one) => {
+            let settled = said(&request, client.as_ref(), *one)?.judge(&request.shared.bridge).await?;
+            Ok(json(StatusCode::OK, &settled))
+        }
+        SettleCall::Many(many) if many.len() > MOST => {
+            Err(Refusal::field("/items", format_args!("at most {MOST}")))
+        }
+        SettleCall::Many(many) => {
+            let said = many.into_iter().map(|one| said(&request, client.as_ref(), one)).collect();
+            Ok(json(StatusCode::OK, &SettleResults { results: judge(&request.shared.bridge, said).await }))
+        }
+    }
+}
+
+async fn parse(request: &mut Request) -> Result<SettleCall, Refusal> {
+    #[derive(Deserialize)]
+    struct Items {
+        items: Option<Vec<Settle>>,
+    }
+    let body = request.body().await?;
+    match decode::<Items>(body)?.items {
+        Some(items) => Ok(SettleCall::Many(items)),
+        None => decode(body).map(|one| SettleCall::One(Box::new(one))),
+    }
+}
+
+/// A settlement as the bridge takes it, and the tokens that it covers as they were given.
+struct Said {
+    credential: Credential,
+    settlement: Settlement,
+    covers: Vec<String>,
+}
+
+fn said(request: &Request, client: Option<&Name>, settle: Settle) -> Result<Said, Refusal> {
+    let consumer = parsed("/consumer", settle.consumer.as_deref())?.or_else(|| client.cloned());
+    let settlement = match settle.outcome.as_str() {
+        "ack" => Settlement::Ack,
+        "answer" => {
+            let mut reply = reply(&settle)?;
+            reply.from.clone_from(&consumer);
+            reply.verified = request.principal.verified;
+            let covers = settle.covers.iter().cloned().map(Credential::Token).collect();
+            Settlement::Answer { reply, covers }
+        }
+        "extend" => Settlement::Extend {
+            by: millis("/by_ms", settle.by_ms, 0)?,
+            progress: words("/progress", settle.progress)?,
+        },
+        "release" => {
+            Settlement::Release { delay: millis("/delay_ms", settle.delay_ms, 0)?.unwrap_or(Duration::ZERO) }
+        }
+        "nack" => Settlement::Nack {
+            delay: millis("/delay_ms", settle.delay_ms, 0)?,
+            error: words("/reason", settle.reason)?,
+        },
+        "reject" => Settlement::Reject { reason: words("/reason", settle.reason)? },
+        _ => return Err(Refusal::field("/outcome", "ack, answer, nack, release, reject or extend")),
+    };
+    let message = parsed("/message_id", settle.message_id.as_deref())?;
+    let credential = match (settle.token, message, settle.handle) {
+        (Some(token), _, _) => Credential::Token(token),
+        (None, Some(message), Some(handle)) => Credential::Handle(message, handle),
+        (None, Some(message), None) => {
+            Credential::Message { message, principal: request.principal.name.clone(), consumer }
+        }
+        (None, None, _) => return Err(Refusal::field("/token", "token is needed, or message_id and handle")),
+    };
+    if settle.covers.len() > MOST {
+        return Err(Refusal::field("/covers", format_args!("at most {MOST}")));
+    }
+    Ok(Said { credential, settlement, covers: settle.covers })
+}
+
+fn reply(settle: &Settle) -> Result<NewReply, Refusal> {
+    let given = settle.reply.as_deref().ok_or_else(|| Refusal::field("/reply", "an answer needs it"))?;
+    let reply = Reply::parse(given)
+        .map_err(|_| Refusal::field("/reply", "a string, or an object with text or payload"))?;
+    let payload: Bytes = match (&reply.text, &reply.payload) {
+        (Some(text), None) if !text.trim().is_empty() => text_payload(text).into(),
+        (None, Some(payload)) => Bytes::copy_from_slice(payload.get().as_bytes()),
+        _ => return Err(Refusal::field("/reply", "text that is not blank, or payload")),
+    };
+    let mut new = NewReply::new(payload);
+    new.kind = kind(reply.kind.as_deref())?.unwrap_or(new.kind);
+    Ok(new)
+}
+
+fn words(pointer: &str, text: Option<String>) -> Result<Option<String>, Refusal> {
+    match text {
+        Some(text) if text.len() > WORDS => {
+            Err(Refusal::field(pointer, format_args!("at most {WORDS} bytes")))
+        }
+        text => Ok(text),
+    }
+}
+
+impl Said {
+    async fn judge(self, bridge: &Bridge) -> Result<wire::Settled, Refusal> {
+        let settled = bridge.settle(self.credential, self.settlement).await?;
+        Ok(told(bridge, settled, &self.covers))
+    }
+}
+
+/// Settles several in order. Those that follow each other directly share a commit.
+async fn judge(bridge: &Bridge, said: Vec<Result<Said, Refusal>>) -> Vec<SettleResult> {
+    let mut results = Vec::with_capacity(said.len());
+    let mut together = Vec::new();
+    for said in said {
+        // A handle is looked up before it is sent, so what comes before it has to be done by then.
+        if matches!(&said, Ok(Said { credential: Credential::Handle(..), .. })) {
+            results.append(&mut join_all(together.drain(..).map(|said| settle_one(bridge, said))).await);
+            results.push(settle_one(bridge, said).await);
+        } else {
+            together.push(said);
+        }
+    }
+    results.append(&mut join_all(together.into_iter().map(|said| settle_one(bridge, said))).await);
+    results
+}
+
+async fn settle_one(bridge: &Bridge, said: Result<Said, Refusal>) -> SettleResult {
+    let settled = match said {
+        Ok(said) => said.judge(bridge).await,
+        Err(refusal) => Err(refusal),
+    };
+    match settled {
+        Ok(settled) => SettleResult::Settled(Box::new(settled)),
+        Err(refusal) => SettleResult::Refused { error: Box::new(refusal.into_problem()) },
+    }
+}
+
+fn told(bridge: &Bridge, settled: Settled, covers: &[String]) -> wire::Settled {
+    let not_covered = settled.not_covered.into_iter().filter_map(|not_covered| {
+        let token = covers.get(not_covered.position)?.clone();
+        Some(NotCovered { token, error: Refusal::from(not_covered.error).into_problem() })
+    });
+    wire::Settled {
+        state: settled.state.as_str().to_owned(),
+        delivery_id: settled.delivery.to_string(),
+        message_id: settled.message.to_string(),
+        lease_until: settled.until.map(Into::into),
+        already_done: settled.already_done,
+        reply: settled.reply.as_ref().map(|reply| Published::new(bridge.log_id(), reply)),
+        not_covered: not_covered.collect(),
+        cancel_requested: settled.cancel_requested,
+    }
+}

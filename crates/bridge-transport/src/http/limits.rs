@@ -1,0 +1,183 @@
+//! Reading what was sent, within bounds: the head is measured, the body is counted as it comes.
+
+use std::{sync::Arc, time::Duration};
+
+use bridge_protocol::Code;
+use bridge_runtime::Clock;
+use bytes::{Bytes, BytesMut};
+use http::{header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::EXPECT, request::Parts};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    response::{Body, Refusal},
+    settings::Limits,
+};
+
+/// A body that is too large is read on for this many times the limit, so that its sender gets to read the answer.
+const DRAINED: usize = 8;
+
+/// Measures the head of a request.
+pub(crate) fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
+    let uri = parts.uri.path_and_query().map_or(0, |uri| uri.as_str().len());
+    if uri > limits.uri {
+        return Err(Refusal::new(Code::UriTooLong).detail(format!("at most {} bytes", limits.uri)));
+    }
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if parts.headers.len() > limits.headers || bytes > limits.header_bytes {
+        let most = format!("at most {} header fields and {} bytes", limits.headers, limits.header_bytes);
+        return Err(Refusal::new(Code::HeadersTooLarge).detail(most));
+    }
+    Ok(())
+}
+
+/// A body as it was read, and its share of what may be held.
+#[derive(Debug, Default)]
+pub(crate) struct Read {
+    pub(crate) bytes: Bytes,
+    share: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads bodies, all of them together within one bound.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    limit: usize,
+    idle: Duration,
+    held: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Reader {
+    pub(crate) fn new(limits: &Limits, clock: Arc<dyn Clock>) -> Self {
+        let held = Arc::new(Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS)));
+        Self { limit: limits.body, idle: limits.body_idle, held, clock }
+    }
+
+    /// Reads a body to its end.
+    pub(crate) async fn read(&self, parts: &Parts, body: Body) -> Result<Read, Refusal> {
+        let encoded = parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
+        if encoded {
+            return Err(Refusal::new(Code::UnsupportedMediaType).detail("compressed bodies are not taken"));
+        }
+        if self.is_hopeless(parts) {
+            return Err(self.too_large());
+        }
+        let mut body = body;
+        let mut read = Read::default();
+        let mut rest = BytesMut::new();
+        while let Some(data) = self.next(&mut body).await? {
+            if read.bytes.len() + rest.len() + data.len() > self.limit {
+                self.drain(body).await;
+                return Err(self.too_large());
+            }
+            self.take_share(&mut read, data.len())?;
+            // One part is the rule; it is kept as it is.
+            if read.bytes.is_empty() && rest.is_empty() {
+                read.bytes = data;
+            } else {
+                rest.extend_from_slice(&data);
+            }
+        }
+        if !rest.is_empty() {
+            let mut whole = BytesMut::with_capacity(read.bytes.len() + rest.len());
+            whole.extend_from_slice(&read.bytes);
+            whole.extend_from_slice(&rest);
+            read.bytes = whole.freeze();
+        }
+        Ok(read)
+    }
+
+    /// Whether the sender says itself that the body is too large, and asks first or sends more than is worth reading.
+    fn is_hopeless(&self, parts: &Parts) -> bool {
+        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let most =
+            if parts.headers.contains_key(EXPECT) { self.limit } else { self.limit.saturating_mul(DRAINED) };
+        length.is_some_and(|length: usize| length > most)
+    }
+
+    async fn next(&self, body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let deadline = self.clock.now() + self.idle;
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = self.clock.sleep_until(deadline) => return Err(Code::RequestTimeout.into()),
+            };
+            match frame {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    // Trailers say nothing that is asked for here.
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(_)) => {
+                    return Err(
+                        Refusal::new(Code::BadRequest).detail("the request ended before its body did")
+                    );
+                }
+            }
+        }
+    }
+
+    fn take_share(&self, read: &mut Read, bytes: usize) -> Result<(), Refusal> {
+        let share = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| Arc::clone(&self.held).try_acquire_many_owned(bytes).ok())
+            .ok_or(Code::Overloaded)?;
+        match &mut read.share {
+            Some(held) => held.merge(share),
+            None => read.share = Some(share),
+        }
+        Ok(())
+    }
+
+    async fn drain(&self, mut body: Body) {
+        let mut left = self.limit.saturating_mul(DRAINED);
+        while let Ok(Some(data)) = self.next(&mut body).await {
+            left = left.saturating_sub(data.len());
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    fn too_large(&self) -> Refusal {
+        Refusal::new(Code::BodyTooLarge).detail(format!("at most {} bytes", self.limit))
+    }
+}
+
+/// Whether the arrays and objects of `json` are nested deeper than `most`; of what is no JSON it says something.
+pub(crate) fn is_deeper(json: &[u8], most: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_strings() {
+        assert!(!is_deeper(br#"{"a": "[[[[\"[[[", "b": [1]}"#, 2));
+        assert!(is_deeper(br#"{"a": [[1]]}"#, 2));
+        assert!(!is_deeper(br#"[[],[],[],[]]"#, 2));
+        assert!(!is_deeper(b"]]]]", 1));
+    }
+}

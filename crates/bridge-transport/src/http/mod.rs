@@ -1,0 +1,21 @@
+//! HTTP: requests in, answers out.
+
+mod calls;
+mod door;
+mod guard;
+mod limits;
+mod page;
+mod query;
+mod request;
+mod response;
+mod router;
+mod serve;
+mod settings;
+mod watchers;
+
+pub(crate) use door::Shared;
+pub use door::{Builder, HttpDoor, Mounted};
+pub use page::Asset;
+pub use response::{Body, BoxError};
+pub use serve::{ServeSettings, serve};
+pub use settings::{Access, InvalidSetting, Limits, Settings, SharedSession};

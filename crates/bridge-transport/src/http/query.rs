@@ -1,0 +1,67 @@
+//! The query of a request: each parameter by its name, the first of its name.
+
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
+
+use http::Uri;
+
+use super::response::Refusal;
+
+/// The parameters of a request.
+#[derive(Debug)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn of(uri: &Uri) -> Self {
+        // Every text is a form: what is no pair is a name without a value, what is no UTF-8 is replaced.
+        Self(serde_html_form::from_str(uri.query().unwrap_or_default()).unwrap_or_default())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A whole number within `bounds`.
+    pub(crate) fn number(&self, name: &str, bounds: RangeInclusive<u64>) -> Result<Option<u64>, Refusal> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match text.parse() {
+            Ok(number) if bounds.contains(&number) => Ok(Some(number)),
+            _ => {
+                let (least, most) = bounds.into_inner();
+                Err(Refusal::parameter(name, format_args!("a whole number from {least} to {most}")))
+            }
+        }
+    }
+
+    /// Something that is read from text.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        let parse = |text: &str| text.parse().map_err(|error| Refusal::parameter(name, error));
+        self.get(name).map(parse).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(uri: &str) -> Query {
+        Query::of(&uri.parse().unwrap())
+    }
+
+    #[test]
+    fn a_parameter_is_decoded_and_the_first_of_its_name_counts() {
+        let query = query("/x?a=1+2%203&a=no&b&%zz=%ff");
+        assert_eq!(query.get("a"), Some("1 2 3"));
+        assert_eq!(query.get("b"), Some(""));
+        assert_eq!(query.get("c"), None);
+        assert_eq!(query.get("%zz"), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn a_number_keeps_to_its_bounds() {
+        for bad in ["", "x", "-1", "0", "101", "1e1", "99999999999999999999999"] {
+            assert!(query(&format!("/?n={bad}")).number("n", 1..=100).is_err(), "{bad}");
+        }
+        assert_eq!(query("/?n=100").number("n", 1..=100).unwrap(), Some(100));
+        assert_eq!(query("/").number("n", 1..=100).unwrap(), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! A request as a call sees it: its parts by name, its body as a type.
+
+use std::sync::Arc;
+
+use bridge_core::{Name, SessionId};
+use bridge_protocol::Code;
+use http::{
+    HeaderMap,
+    header::{ACCEPT, CONTENT_TYPE},
+    request::Parts,
+};
+use http_body::Body as _;
+use serde::de::DeserializeOwned;
+
+use super::{
+    door::Shared,
+    guard::Principal,
+    limits::{Read, is_deeper},
+    query::Query,
+    response::{Body, Refusal, body_of},
+};
+
+/// The header with the name a caller gives itself.
+const CLIENT: &str = "x-bridge-client";
+
+/// A request that was let in.
+pub(crate) struct Request {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) parts: Parts,
+    pub(crate) principal: Principal,
+    pub(crate) query: Query,
+    id: Option<String>,
+    body: Body,
+    /// Kept for its share of what may be held.
+    read: Read,
+}
+
+impl Request {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        parts: Parts,
+        principal: Principal,
+        id: Option<String>,
+        body: Body,
+    ) -> Self {
+        let query = Query::of(&parts.uri);
+        Self { shared, parts, principal, query, id, body, read: Read::default() }
+    }
+
+    /// The parameter in the path.
+    pub(crate) fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or_default()
+    }
+
+    /// The session in the path.
+    pub(crate) fn session(&self) -> Result<SessionId, Refusal> {
+        self.id().parse().map_err(|_| unknown_session(self.id()))
+    }
+
+    /// The text of a header; none if it is not there.
+    pub(crate) fn header(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+        let Some(value) = self.parts.headers.get(name) else { return Ok(None) };
+        let text =
+            std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::header(name, "text in UTF-8"))?;
+        Ok(Some(text.trim()))
+    }
+
+    /// What the caller calls itself in the header; it proves nothing.
+    pub(crate) fn client(&self) -> Result<Option<Name>, Refusal> {
+        let name = self.header(CLIENT)?.filter(|name| !name.is_empty());
+        name.map(|name| name.parse().map_err(|error| Refusal::header(CLIENT, error))).transpose()
+    }
+
+    /// The body, which must be there.
+    pub(crate) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Refusal> {
+        decode(self.body().await?)
+    }
+
+    /// The body; none if it is empty.
+    pub(crate) async fn optional_json<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Refusal> {
+        let bytes = self.optional_body().await?;
+        if bytes.is_empty() { Ok(None) } else { decode(bytes).map(Some) }
+    }
+
+    /// The body as it was sent, JSON that is not too deep, to be read with [`decode`].
+    pub(crate) async fn body(&mut self) -> Result<&[u8], Refusal> {
+        if self.optional_body().await?.is_empty() {
+            let is_json = is_json(&self.parts.headers);
+            return Err(if is_json {
+                Refusal::new(Code::InvalidJson).detail("the body is empty")
+            } else {
+                not_json()
+            });
+        }
+        Ok(&self.read.bytes)
+    }
+
+    async fn optional_body(&mut self) -> Result<&[u8], Refusal> {
+        if self.body.is_end_stream() {
+            return Ok(&self.read.bytes);
+        }
+        if !is_json(&self.parts.headers) {
+            return Err(not_json());
+        }
+        let body = std::mem::replace(&mut self.body, body_of(""));
+        self.read = self.shared.reader.read(&self.parts, body).await?;
+        let most = self.shared.settings.limits.json_depth;
+        if is_deeper(&self.read.bytes, most) {
+            let detail = format!("it is nested deeper than {most} levels");
+            return Err(Refusal::new(Code::InvalidJson).detail(detail));
+        }
+        Ok(&self.read.bytes)
+    }
+
+    /// Whether the caller wants a stream of events rather than JSON.
+    pub(crate) fn wants_events(&self) -> bool {
+        let accepted = accepted(&self.parts.headers);
+        let weight =
+            |kind: &str| accepted.iter().find(|(given, _)| given == kind).map_or(0, |(_, weight)| *weight);
+        let events = weight("text/event-stream");
+        events > 0 && events >= weight("application/json")
+    }
+}
+
+/// Reads a body of JSON.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        // What is JSON at all is told from what is not.
+        return Err(match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+            Ok(_) => Refusal::field("", "the body is an object"),
+            Err(error) => Refusal::new(Code::InvalidJson).detail(error.to_string()),
+        });
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path());
+        let error = error.into_inner();
+        match error.classify() {
+            serde_json::error::Category::Data => Refusal::field(&pointer, without_types(&error.to_string())),
+            _ => Refusal::new(Code::InvalidJson).detail(error.to_string()),
+        }
+    })?;
+    json.end().map_err(|error| Refusal::new(Code::InvalidJson).detail(error.to_string()))?;
+    Ok(value)
+}
+
+/// The path of a value as a JSON Pointer.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } => format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")),
+        _ => pointer,
+    })
+}
+
+/// Says `an object` where the text names a type of ours.
+fn without_types(text: &str) -> String {
+    match text.split_once("struct ") {
+        Some((before, after)) => {
+            let rest = after.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+            format!("{before}an object{rest}")
+        }
+        None => text.to_owned(),
+    }
+}
+
+pub(crate) fn unknown_session(id: &str) -> Refusal {
+    // Not the whole of it: it may be anything.
+    let shown: String = id.chars().take(64).collect();
+    Refusal::new(Code::UnknownSession).detail(format!("there is no session {shown}"))
+}
+
+fn not_json() -> Refusal {
+    Refusal::new(Code::UnsupportedMediaType).detail("send it as application/json")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .and_then(|kind| kind.split(';').next())
+        .map(|kind| kind.trim().to_ascii_lowercase());
+    essence.is_some_and(|kind| {
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    })
+}
+
+/// Whether the caller takes an answer of one of these types.
+pub(crate) fn accepts(headers: &HeaderMap, kinds: &[&str]) -> bool {
+    let accepted = accepted(headers);
+    accepted.is_empty() && !headers.contains_key(ACCEPT)
+        || accepted.iter().any(|(kind, weight)| *weight > 0 && kinds.contains(&kind.as_str()))
+}
+
+/// The types that the caller takes, in lower case, each with its weight from 0 to 1000.
+fn accepted(headers: &HeaderMap) -> Vec<(String, u16)> {
+    let entry = |entry: &str| {
+        let mut parts = entry.split(';').map(str::trim);
+        let kind = parts.next().filter(|kind| !kind.is_empty())?.to_ascii_lowercase();
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        Some((kind, quality.map_or(1_000, weight)))
+    };
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(entry).collect()
+}
+
+/// A quality value such as `0.5` in thousandths; what is none counts in full.
+fn weight(quality: &str) -> u16 {
+    match quality.parse::<f32>() {
+        // Within bounds, so nothing is cut off.
+        Ok(quality) if (0.0..=1.0).contains(&quality) => (quality * 1_000.0) as u16,
+        _ => 1_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_protocol::{SendMessage, Settle};
+
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        [(http::HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect()
+    }
+
+    #[test]
+    fn a_wrong_member_is_named_by_its_pointer() {
+        let refused = decode::<SendMessage>(br#"{"headers": {"a/b": 5}}"#).unwrap_err().into_problem();
+        assert_eq!(refused.code, "invalid_field");
+        assert_eq!(refused.more["errors"][0]["pointer"], "/headers/a~1b");
+        let refused =
+            decode::<Settle>(br#"{"outcome": "ack", "covers": ["a", 7]}"#).unwrap_err().into_problem();
+        assert_eq!(refused.more["errors"][0]["pointer"], "/covers/1");
+        let refused = decode::<Settle>(b"{}").unwrap_err().into_problem();
+        assert!(refused.detail.unwrap().contains("missing field `outcome`"));
+    }
+
+    #[test]
+    fn a_body_is_one_object_and_nothing_behind_it() {
+        for (body, code) in [
+            ("[]", "invalid_field"),
+            ("\"x\"", "invalid_field"),
+            ("{", "invalid_json"),
+            ("x", "invalid_json"),
+            ("{} {}", "invalid_json"),
+            ("[1", "invalid_json"),
+            ("\u{feff}{}", "invalid_json"),
+        ] {
+            assert_eq!(decode::<SendMessage>(body.as_bytes()).unwrap_err().code(), code, "{body}");
+        }
+        assert!(decode::<SendMessage>(br#" {"text": "a", "unknown": 1} "#).is_ok());
+    }
+
+    #[test]
+    fn json_in_its_many_names_is_json() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(is_json(&headers("content-type", good)), "{good}");
+        }
+        for bad in ["text/plain", "application/jsonp", "text/json", "", "application/x-www-form-urlencoded"] {
+            assert!(!is_json(&headers("content-type", bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_caller_accepts_is_weighed() {
+        let json = &["application/json", "*/*"][..];
+        assert!(accepts(&HeaderMap::new(), json));
+        assert!(accepts(&headers("accept", "text/html, */*;q=0.8"), json));
+        assert!(!accepts(&headers("accept", "text/html"), json));
+        assert!(!accepts(&headers("accept", "application/json;q=0"), json));
+    }
+
+    #[test]
+    fn a_message_of_ours_names_no_type() {
+        let refused =
+            decode::<bridge_protocol::SettleResults>(br#"{"results": 5}"#).unwrap_err().into_problem();
+        assert!(!refused.detail.unwrap().contains("Settle"));
+        assert_eq!(without_types("expected struct Settle at line 1"), "expected an object at line 1");
+    }
+}

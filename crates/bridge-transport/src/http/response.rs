@@ -1,0 +1,303 @@
+//! Answers and refusals, and the one place where a refusal of the bridge becomes a code.
+
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bridge_protocol::{Code, Problem, Retry};
+use bridge_runtime::{
+    CallError, Fault,
+    core::{DeliveryError, PublishError, ReceiveError, SessionError, SettleError},
+};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What can go wrong while a body is read or written.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The body of an answer, and of a request that is passed on.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// An answer, or why there is none.
+pub(crate) type Answer = Result<Response<Body>, Refusal>;
+
+/// What a caller is told to wait when nobody knows better.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A refusal on its way to its caller.
+#[derive(Debug)]
+pub(crate) struct Refusal(Box<Told>);
+
+#[derive(Debug)]
+struct Told {
+    problem: Problem,
+    retry_after: Option<Duration>,
+    allow: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code) -> Self {
+        let retry_after = (code.retry() != Retry::Never && code != Code::Internal).then_some(PAUSE);
+        Self(Box::new(Told { problem: Problem::new(code), retry_after, allow: None }))
+    }
+
+    /// A member of the body has a value it cannot have.
+    pub(crate) fn field(pointer: &str, detail: impl fmt::Display) -> Self {
+        Self::place("pointer", pointer, &detail)
+    }
+
+    /// A parameter of the query has a value it cannot have.
+    pub(crate) fn parameter(name: &str, detail: impl fmt::Display) -> Self {
+        Self::place("parameter", name, &detail)
+    }
+
+    /// A header has a value it cannot have.
+    pub(crate) fn header(name: &str, detail: impl fmt::Display) -> Self {
+        Self::place("header", name, &detail)
+    }
+
+    fn place(kind: &str, name: &str, detail: &dyn fmt::Display) -> Self {
+        let detail = detail.to_string();
+        let error = json!({ kind: name, "detail": detail });
+        Self::new(Code::InvalidField).detail(format!("{name}: {detail}")).with("errors", json!([error]))
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.0.problem.detail = Some(detail.into());
+        self
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.problem.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Names the methods that would have been taken.
+    pub(crate) fn allow(mut self, methods: String) -> Self {
+        self.0.allow = Some(methods);
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, pause: Duration) -> Self {
+        self.0.retry_after = Some(pause);
+        self
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        &self.0.problem.code
+    }
+
+    pub(crate) fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
+    pub(crate) fn into_response(self, request_id: &str) -> Response<Body> {
+        let Told { mut problem, retry_after, allow } = *self.0;
+        problem.request_id = Some(request_id.to_owned());
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = encoded(status, "application/problem+json", &problem);
+        if let Some(pause) = retry_after {
+            // Whole seconds, never less than the pause.
+            let seconds = pause.as_millis().div_ceil(1_000).max(1);
+            if let Ok(seconds) = HeaderValue::try_from(seconds.to_string()) {
+                response.headers_mut().insert(RETRY_AFTER, seconds);
+            }
+        }
+        if let Some(allow) = allow.and_then(|allow| HeaderValue::try_from(allow).ok()) {
+            response.headers_mut().insert(ALLOW, allow);
+        }
+        response
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        let refusal = Self::new(match fault {
+            Fault::OutcomeUnknown => Code::OutcomeUnknown,
+            Fault::Full => Code::StoreFull,
+            Fault::ShuttingDown => Code::ShuttingDown,
+            _ => Code::Unavailable,
+        });
+        refusal.detail(fault.to_string())
+    }
+}
+
+impl<E: Into<Self>> From<CallError<E>> for Refusal {
+    fn from(error: CallError<E>) -> Self {
+        match error {
+            CallError::Refused(refused) => refused.into(),
+            CallError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        let refusal = Self::new(match error {
+            SessionError::Closed(_) => Code::SessionClosed,
+            SessionError::TooMany { .. } => Code::TooManySessions,
+            _ => Code::UnknownSession,
+        });
+        refusal.detail(error.to_string())
+    }
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Self {
+        let detail = error.to_string();
+        let refusal = match error {
+            PublishError::SessionClosed(_) => Self::new(Code::SessionClosed),
+            PublishError::MailboxFull { depth, retry_after, .. } => {
+                Self::new(Code::MailboxFull).with("depth", depth).retry_after(retry_after)
+            }
+            PublishError::IdempotencyConflict { message } => {
+                Self::new(Code::IdempotencyConflict).with("message_id", message.to_string())
+            }
+            _ => Self::new(Code::UnknownSession),
+        };
+        refusal.detail(detail)
+    }
+}
+
+impl From<ReceiveError> for Refusal {
+    fn from(error: ReceiveError) -> Self {
+        let refusal = Self::new(match error {
+            ReceiveError::NotLeased(_) => Code::NotLeased,
+            ReceiveError::TooManyWaiting { .. } => Code::TooManyWaiting,
+            _ => Code::UnknownMailbox,
+        });
+        refusal.detail(error.to_string())
+    }
+}
+
+impl From<SettleError> for Refusal {
+    fn from(error: SettleError) -> Self {
+        let detail = error.to_string();
+        let refusal = match error {
+            SettleError::LeaseLost { state } => Self::new(Code::LeaseLost).with("state", state.as_str()),
+            SettleError::AlreadySettled { outcome, reply } => {
+                let refusal = Self::new(Code::AlreadySettled).with("outcome", outcome.as_str());
+                match reply {
+                    Some(reply) => refusal.with("reply_id", reply.to_string()),
+                    None => refusal,
+                }
+            }
+            SettleError::HandleNeeded => Self::new(Code::HandleNeeded),
+            SettleError::SessionClosed => Self::new(Code::SessionClosed),
+            _ => Self::new(Code::UnknownToken),
+        };
+        refusal.detail(detail)
+    }
+}
+
+impl From<DeliveryError> for Refusal {
+    fn from(error: DeliveryError) -> Self {
+        let detail = error.to_string();
+        let refusal = match error {
+            DeliveryError::WrongState { state } => Self::new(Code::WrongState).with("state", state.as_str()),
+            DeliveryError::SessionClosed(_) => Self::new(Code::SessionClosed),
+            _ => Self::new(Code::UnknownDelivery),
+        };
+        refusal.detail(detail)
+    }
+}
+
+/// The body that holds these bytes.
+pub(crate) fn body_of(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// An answer of JSON.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    encoded(status, "application/json", value)
+}
+
+/// An answer without content.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(body_of(Bytes::new()));
+    *response.status_mut() = status;
+    response
+}
+
+fn encoded(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response<Body> {
+    answer(status, kind, body_of(encode(value)))
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("wire types have string keys and no writer that fails")
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// An answer of JSON that is to arrive: `arrived` is called once it was written, and dropped uncalled if it was not.
+pub(crate) fn json_handed_over(
+    value: &impl Serialize,
+    arrived: impl FnOnce() + Send + 'static,
+) -> Response<Body> {
+    let parcel = Parcel { step: Step::Content(encode(value).into()), arrived: Some(Box::new(arrived)) };
+    answer(StatusCode::OK, "application/json", UnsyncBoxBody::new(parcel))
+}
+
+/// A body that knows whether it was taken to its end.
+///
+/// It tells no length: a server that knows the length stops asking after the last byte, and the end is what counts here.
+/// Between the last byte and the end it yields once, so that a server writes the bytes to its socket first.
+struct Parcel {
+    step: Step,
+    arrived: Option<Box<dyn FnOnce() + Send>>,
+}
+
+enum Step {
+    Content(Bytes),
+    Written,
+    End,
+}
+
+impl http_body::Body for Parcel {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match std::mem::replace(&mut self.step, Step::End) {
+            Step::Content(bytes) => {
+                self.step = Step::Written;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Step::Written => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Step::End => {
+                if let Some(arrived) = self.arrived.take() {
+                    arrived();
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
+}

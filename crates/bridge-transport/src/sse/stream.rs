@@ -1,0 +1,128 @@
+//! The log as a stream of server-sent events.
+
+use std::{collections::VecDeque, convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bridge_core::{Cursor, Event, Gap, Message, SessionId};
+use bridge_protocol as wire;
+use bridge_runtime::{Bridge, Events, Fault, Follow};
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::codec;
+use crate::http::{Body, Shared};
+
+/// How often a quiet stream gives a sign of life.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Events asked for at one time: as many messages are held for a reader that does not read.
+const BATCH: usize = 8;
+
+/// A frame is closed when it has grown beyond this, so that small events travel together and large ones alone.
+const FRAME: usize = 16 << 10;
+
+/// Follows the log for as long as the reader reads: nothing is asked for before the last was taken.
+pub(crate) fn stream(
+    shared: Arc<Shared>,
+    follow: Follow,
+    session: Option<SessionId>,
+    share: OwnedSemaphorePermit,
+) -> Body {
+    let step = Step::Open(follow.gap());
+    let next = ask(follow);
+    let reader = Reader { shared, next, session, queue: VecDeque::new(), step, _share: share };
+    let frames = futures_util::stream::unfold(reader, |mut reader| async move {
+        let text = reader.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), reader))
+    });
+    StreamBody::new(frames).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// One open stream.
+struct Reader {
+    shared: Arc<Shared>,
+    next: Next,
+    session: Option<SessionId>,
+    queue: VecDeque<(Event, Option<Arc<Message>>)>,
+    step: Step,
+    _share: OwnedSemaphorePermit,
+}
+
+/// The next events on their way. It outlives each sign of life, so that none is dropped half read.
+type Next = Pin<Box<dyn Future<Output = (Follow, Result<Events, Fault>)> + Send>>;
+
+fn ask(mut follow: Follow) -> Next {
+    Box::pin(async move {
+        let events = follow.next_events(BATCH).await;
+        (follow, events)
+    })
+}
+
+enum Step {
+    Open(Option<Gap>),
+    Follow,
+    End,
+}
+
+impl Reader {
+    /// The next frames; none at the end.
+    async fn next(&mut self) -> Option<String> {
+        self.note();
+        match self.step {
+            Step::Open(gap) => {
+                self.step = Step::Follow;
+                let mut text = codec::OPENING.to_owned();
+                if let Some(gap) = gap {
+                    self.step = Step::End;
+                    let data = json!({"recovered": false, "reason": gap.as_str()}).to_string();
+                    codec::event(&mut text, None, Some("gap"), &data);
+                }
+                Some(text)
+            }
+            Step::Follow => {
+                if self.queue.is_empty() {
+                    let bridge = &self.shared.bridge;
+                    tokio::select! {
+                        biased;
+                        () = self.shared.closing.cancelled() => return None,
+                        (follow, events) = &mut self.next => {
+                            self.queue = events.ok()?.events.into();
+                            self.next = ask(follow);
+                        }
+                        () = bridge.clock().sleep_until(bridge.now() + KEEP_ALIVE) => {
+                            return Some(codec::KEEP_ALIVE.to_owned());
+                        }
+                    }
+                }
+                Some(self.frames())
+            }
+            Step::End => None,
+        }
+    }
+
+    fn frames(&mut self) -> String {
+        let mut text = String::new();
+        while text.len() < FRAME
+            && let Some((event, message)) = self.queue.pop_front()
+        {
+            write(&mut text, &self.shared.bridge, &event, message.as_deref());
+        }
+        text
+    }
+
+    /// Notes that the reader is still there: it has taken the last frame.
+    fn note(&self) {
+        if let Some(session) = self.session {
+            self.shared.watchers.saw(session, self.shared.bridge.now());
+        }
+    }
+}
+
+fn write(text: &mut String, bridge: &Bridge, event: &Event, message: Option<&Message>) {
+    let log = bridge.log_id();
+    let wire = wire::Event::new(log, event, message);
+    let data = serde_json::to_string(&wire).expect("wire types have string keys and no writer that fails");
+    codec::event(text, Some(&Cursor { log, seq: event.seq }.to_string()), None, &data);
+}

@@ -1,0 +1,208 @@
+//! A server on a socket, and a client that says exactly what it is told to say.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use bridge_runtime::Bridge;
+use bridge_store::MemoryStore;
+use bridge_testkit::{clock::ManualClock, fault::FaultyStore};
+use bridge_transport::{Builder, HttpDoor, ServeSettings, Settings, serve};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) bridge: Bridge,
+    pub(crate) store: FaultyStore<MemoryStore>,
+    pub(crate) clock: ManualClock,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(|door| door, ServeSettings::default()).await
+    }
+
+    pub(crate) async fn with_settings(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Self::with(|door| door.settings(settings), ServeSettings::default()).await
+    }
+
+    pub(crate) async fn with(build: impl FnOnce(Builder) -> Builder, serving: ServeSettings) -> Self {
+        let store = FaultyStore::new(MemoryStore::new());
+        let clock = ManualClock::new();
+        let bridge = Bridge::builder(store.clone()).clock(clock.clone()).start().await.unwrap();
+        let door = build(HttpDoor::builder(bridge.clone())).build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(serve(listener, door, serving, async {
+            // A test that ends without stopping the server leaves it to the runtime.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }));
+        Self { address, bridge, store, clock, stop: Some(stop), running: Some(running) }
+    }
+
+    /// Tells the server to stop; it may still have something to do.
+    pub(crate) fn stop(&mut self) -> JoinHandle<()> {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.running.take().unwrap()
+    }
+
+    /// A new session, opened as a client would.
+    pub(crate) async fn session(&self) -> String {
+        let answer = self.post("/api/sessions", "{}").await;
+        assert_eq!(answer.status, 201);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(request(Method::GET, path, "")).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        self.send(request(Method::POST, path, body)).await
+    }
+
+    /// Says something on a connection of its own, and reads the answer to its end.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        Answer::read(self.begin(request).await).await
+    }
+
+    /// Says something, and leaves the answer unread.
+    pub(crate) async fn begin(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        soon(sender.send_request(request)).await.unwrap()
+    }
+
+    /// The same over HTTP/2.
+    pub(crate) async fn send_h2(&self, request: Request<Full<Bytes>>) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.unwrap();
+        tokio::spawn(connection);
+        Answer::read(soon(sender.send_request(request)).await.unwrap()).await
+    }
+
+    /// A connection that is spoken to byte by byte.
+    pub(crate) async fn connect(&self) -> Raw {
+        Raw(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Writes bytes, and reads until the server closes the connection.
+    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
+        let mut raw = self.connect().await;
+        raw.write(bytes).await;
+        raw.rest().await
+    }
+}
+
+/// A connection that is spoken to byte by byte.
+pub(crate) struct Raw(pub(crate) TcpStream);
+
+impl Raw {
+    pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        soon(self.0.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// Reads until `end` has come.
+    pub(crate) async fn until(&mut self, end: &str) -> String {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(end) {
+            let mut buffer = [0; 4096];
+            let count = soon(self.0.read(&mut buffer)).await.unwrap();
+            assert!(count > 0, "ended before {end:?}: {}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8(read).unwrap()
+    }
+
+    /// Reads until the server closes the connection.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut read = Vec::new();
+        // A reset ends it as well.
+        let _ = soon(self.0.read_to_end(&mut read)).await;
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) async fn read(response: Response<Incoming>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = soon(body.collect()).await.unwrap().to_bytes();
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the answer is JSON")
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Checks that it is a problem of this status and code.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, code: &str) -> Value {
+        let body = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status.as_u16(), status, "{body}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(
+            (&problem["code"], &problem["status"]),
+            (&Value::from(code), &Value::from(status)),
+            "{body}"
+        );
+        assert_eq!(problem["request_id"], self.header("x-request-id"));
+        problem
+    }
+}
+
+/// A request as most are; a body makes it JSON.
+pub(crate) fn request(method: Method, path: &str, body: &str) -> Request<Full<Bytes>> {
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    if !body.is_empty() {
+        request = request.header("content-type", "application/json");
+    }
+    request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap()
+}
+
+/// The same with one more header.
+pub(crate) fn with(
+    mut request: Request<Full<Bytes>>,
+    name: &'static str,
+    value: &str,
+) -> Request<Full<Bytes>> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+/// Waits for something that must happen, for as long as a slow machine may need.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it should have happened by now")
+}
