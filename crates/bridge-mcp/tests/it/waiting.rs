@@ -89,7 +89,7 @@ async fn a_client_that_asked_for_it_hears_every_ten_seconds_that_the_wait_goes_o
                 assert_eq!(
                     (&one["method"], &one["params"]["progressToken"]),
                     (&json!("notifications/progress"), &json!("p"))
-                )
+                );
             })
             .map(|one| one["params"]["progress"].as_f64().unwrap())
             .collect();
