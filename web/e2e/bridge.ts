@@ -143,7 +143,7 @@ export class Agent {
   }
 
   settle(taken: Taken, outcome: string, more: Record<string, unknown> = {}): Promise<unknown> {
-    return this.#bridge.call("POST", "/api/settle", { token: taken.token, outcome, ...more });
+    return this.#bridge.call("POST", "/api/settle", { token: taken.token, consumer: this.#name, outcome, ...more });
   }
 
   answer(taken: Taken, text: string): Promise<unknown> {

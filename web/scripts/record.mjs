@@ -28,7 +28,7 @@ const play = (session) => ({
     if (deliveries.length === 0) throw new Error("nothing to take");
     return deliveries[0];
   },
-  settle: (delivery, outcome, more = {}) => call("POST", "/api/settle", { token: delivery.token, outcome, ...more }),
+  settle: (delivery, outcome, more = {}) => call("POST", "/api/settle", { token: delivery.token, consumer: "claude-7f3a", outcome, ...more }),
 });
 
 const states = {

@@ -10,12 +10,14 @@ export interface Exported {
   messages: Message[];
 }
 
+const PAGE = 100;
+
 export async function collect(api: Pick<Api, "messages">, id: string): Promise<Exported> {
-  const newest = await api.messages(id, null, 200);
+  const newest = await api.messages(id, null, PAGE);
   let messages = newest.data;
   let older = newest.next_cursor;
   while (older !== null) {
-    const page = await api.messages(id, older, 200);
+    const page = await api.messages(id, older, PAGE);
     messages = [...page.data, ...messages];
     older = page.next_cursor;
   }

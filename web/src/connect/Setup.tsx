@@ -63,7 +63,7 @@ export default function Setup({ session, progress, shrinks = false, onDone }: Pr
         </StepLine>
         <StepLine ordinal={2} done={progress.received} folded={folds(before.received)} title={byHand ? "Answer what it gives you" : "Tell it this"}>
           {byHand && <p>With the token that came with the message:</p>}
-          <Snippet text={byHand ? answerByHand(origin) : sentence(session)} label={byHand ? "The answer by hand" : "What to tell it"} prose={!byHand} />
+          <Snippet text={byHand ? answerByHand(origin, session) : sentence(session)} label={byHand ? "The answer by hand" : "What to tell it"} prose={!byHand} />
         </StepLine>
         <StepLine ordinal={3} done={progress.answered} folded title="Write a message, and see it answered" />
       </ol>

@@ -75,8 +75,8 @@ function receiveByHand(origin: string, session: string, mark: string): string {
 }
 
 /** The answer by hand; the token is the one that came with the message. */
-export function answerByHand(origin: string): string {
-  const body = JSON.stringify({ token: "TOKEN", outcome: "answer", reply: { text: "Hello" } });
+export function answerByHand(origin: string, session: string, mark = mintedFor(session)): string {
+  const body = JSON.stringify({ token: "TOKEN", consumer: `curl-${mark}`, outcome: "answer", reply: { text: "Hello" } });
   return `curl -s ${origin}/api/settle \\\n  -H 'content-type: application/json' \\\n  -d '${body}'`;
 }
 
