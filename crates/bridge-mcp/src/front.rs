@@ -22,6 +22,9 @@ use crate::{
 /// The largest body of a request.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
+/// Levels of nesting that a message may have.
+const MAX_DEPTH: usize = 64;
+
 /// Stands in front of a service of the protocol's library: answers what that would answer unclearly, says who calls, and
 /// notices whether an answer arrived.
 ///
@@ -115,6 +118,9 @@ fn unread(error: &BoxError) -> Refused {
 /// Whether `body` is one message of the protocol; if it is none, what it is.
 fn check(body: &[u8]) -> Result<(), Refused> {
     let bad = StatusCode::BAD_REQUEST;
+    if depth(body) > MAX_DEPTH {
+        return Err(refuse(bad, -32600, "Invalid Request: it is nested too deeply", None));
+    }
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return Err(refuse(bad, -32700, "Parse error", None));
     };
@@ -123,6 +129,26 @@ fn check(body: &[u8]) -> Result<(), Refused> {
     }
     let id = value.get("id").filter(|id| id.is_string() || id.is_number());
     Err(refuse(bad, -32600, "Invalid Request: this is no JSON-RPC 2.0 request, notification or response", id))
+}
+
+/// How deeply JSON is nested, told without reading it.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut text, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'[' | b'{' if !text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -179,4 +205,16 @@ fn json_answer(status: StatusCode, value: &Value) -> Response<BoxBody> {
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::depth;
+
+    #[test]
+    fn brackets_in_a_text_do_not_nest() {
+        assert_eq!(depth(br#"{"a": "[[[\"{{", "b": [[1], {}]}"#), 3);
+        assert_eq!(depth(b"7"), 0);
+        assert_eq!(depth(b"]]]["), 1);
+    }
 }

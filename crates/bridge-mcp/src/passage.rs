@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
 
-/// Ties what a call hands over to the answer that carries it: it is complete when the answer was written to its end,
-/// and lost when the reader went away before.
+/// Ties what a call hands over to the answer that carries it: it is complete when the answer was taken to be written, and
+/// lost when the reader went away before.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Passage {
     cargo: Arc<Mutex<Cargo>>,
@@ -60,6 +60,11 @@ impl Guard {
         Self(passage)
     }
 
+    /// Whether something is on the way.
+    fn carries(&self) -> bool {
+        matches!(*self.0.cargo.lock().unwrap_or_else(PoisonError::into_inner), Cargo::Some(_))
+    }
+
     fn arrived(&self) {
         if let Cargo::Some(handover) = self.0.end() {
             handover.complete();
@@ -74,17 +79,27 @@ impl Drop for Guard {
     }
 }
 
-/// A body that tells its passage whether it was read to its end.
+/// A body that tells its passage whether the answer in it was taken.
+///
+/// It was when somebody asks for what follows. To wait for the end instead would be wrong: clients close a stream of events
+/// as soon as they have their answer.
 #[derive(Debug)]
 pub(crate) struct Watched<B> {
     body: B,
     guard: Guard,
+    answered: bool,
 }
 
 impl<B> Watched<B> {
     pub(crate) const fn new(body: B, guard: Guard) -> Self {
-        Self { body, guard }
+        Self { body, guard, answered: false }
     }
+}
+
+/// Whether this part of an answer holds the result; notifications come before it.
+fn holds_result(frame: &Frame<Bytes>) -> bool {
+    const RESULT: &[u8] = b"\"result\":";
+    frame.data_ref().is_some_and(|data| data.windows(RESULT.len()).any(|part| part == RESULT))
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
@@ -95,11 +110,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.answered {
+            self.guard.arrived();
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         // A body of known length is not polled again once its last byte is out.
         if frame.is_none() || self.body.is_end_stream() {
             self.guard.arrived();
         }
+        self.answered |= matches!(&frame, Some(Ok(frame)) if self.guard.carries() && holds_result(frame));
         Poll::Ready(frame)
     }
 

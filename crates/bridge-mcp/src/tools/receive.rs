@@ -148,10 +148,15 @@ pub(super) async fn wait_for_messages(given: JsonObject, call: &Call<'_>) -> Cal
         return receive(request, call).await.into();
     }
     match at_once(request.clone(), call).await {
-        Ok(received) if received.directive.action == Action::WaitAgain => task::open(request, call).await,
+        Ok(received) if can_wait(&received.directive) => task::open(request, call).await,
         Ok(received) => pending(received, call).into(),
         Err(refusal) => refused(&refusal).into(),
     }
+}
+
+/// Whether waiting helps: who holds too much already must answer first.
+fn can_wait(directive: &Directive) -> bool {
+    directive.action == Action::WaitAgain && directive.reason != DirectiveReason::NoCredit
 }
 
 impl PendingArguments {

@@ -139,3 +139,21 @@ async fn an_unknown_task_is_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_agent_that_holds_too_much_is_told_so_instead_of_waiting() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    let agent = server.with_tasks("a");
+    for at in 0..21 {
+        server.write(session, &at.to_string()).await;
+    }
+    for count in [10, 10] {
+        let answer = agent.request("tools/call", wait(session)).await;
+        assert_eq!(answer.result()["structuredContent"]["count"], count);
+    }
+    let answer = agent.request("tools/call", wait(session)).await;
+    let said = &answer.result()["structuredContent"];
+    assert_eq!((&said["directive"]["reason"], &said["has_more"]), (&json!("no_credit"), &json!(true)));
+    assert_eq!(said["held"].as_array().unwrap().len(), 20);
+}

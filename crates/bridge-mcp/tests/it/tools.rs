@@ -100,6 +100,9 @@ async fn a_session_is_made_written_to_and_looked_at() {
         (&status["pending_messages"], &status["processed_messages"], &status["claude_active"]),
         (&json!(0), &json!(1), &json!(true))
     );
+    server.clock.advance(std::time::Duration::from_secs(600));
+    let status = agent.call("get_conversation_status", json!({"session_id": id})).await;
+    assert_eq!(status["claude_active"], false, "nobody has asked for a while");
 }
 
 #[tokio::test]
@@ -153,8 +156,11 @@ async fn wrong_arguments_are_errors_that_the_model_reads() {
         assert!(said["error"].as_str().unwrap().contains(says), "{said}");
         assert!(!said["what_to_do"].as_str().unwrap().is_empty());
     }
-    let answer = agent.request("tools/call", json!({"name": "no_such_tool", "arguments": {}})).await;
-    assert_eq!(answer.error_code(), -32602);
+    for agent in [agent, server.legacy("b").await] {
+        for params in [json!({"name": "no_such_tool", "arguments": {}}), json!({}), json!({"name": 7})] {
+            assert_eq!(agent.request("tools/call", params.clone()).await.error_code(), -32602, "{params}");
+        }
+    }
 }
 
 #[tokio::test]
