@@ -94,6 +94,43 @@ test("two tabs show the same and send once", async ({ page, context, bridge }) =
   expect(data).toHaveLength(4);
 });
 
+test("more tabs than a browser has connections all follow", async ({ page, context, bridge }) => {
+  const { id } = await bridge.open("Many tabs");
+  const agent = new Agent(bridge, id);
+  const tabs = [page, ...(await Promise.all(Array.from({ length: 7 }, () => context.newPage())))];
+  for (const tab of tabs) {
+    await tab.goto(bridge.page(id));
+    await expect(outlook(tab)).toContainText("No agent");
+  }
+  await send(tabs[7] ?? page, "from the eighth");
+  await agent.answer(await agent.take(), "to all");
+  for (const tab of tabs) {
+    await expect(said(tab, "to all")).toBeVisible();
+    await expect(rungOf(tab, "from the eighth")).toHaveText(/answered/);
+  }
+});
+
+test("a message can be taken back", async ({ page, bridge }) => {
+  const { id } = await bridge.open("Taking back");
+  const agent = new Agent(bridge, id);
+  await page.goto(bridge.page(id));
+  await send(page, "Never mind");
+  await rungOf(page, "Never mind").click();
+  const details = page.getByRole("complementary", { name: "Details" });
+  await details.getByRole("button", { name: "Take back" }).click();
+  await expect(rungOf(page, "Never mind")).toHaveText("Taken back before it was answered.");
+  await details.getByRole("button", { name: "Send again" }).click();
+  await expect(rungOf(page, "Never mind")).toHaveText("accepted");
+
+  // What an agent already has, it is asked for.
+  const taken = await agent.take();
+  await expect(rungOf(page, "Never mind")).toHaveText("presented");
+  await details.getByRole("button", { name: "Take back" }).click();
+  await expect(rungOf(page, "Never mind")).toHaveText("Asked back; the agent still has it.");
+  await agent.settle(taken, "release");
+  await expect(rungOf(page, "Never mind")).toHaveText("Taken back before it was answered.");
+});
+
 test("a reload changes nothing, and a draft is still there", async ({ page, bridge }) => {
   const { id } = await bridge.open("Reload");
   const agent = new Agent(bridge, id);

@@ -1,4 +1,4 @@
-import { Agent, accessible, expect, outlook, picture, rungOf, said, send, test } from "./page";
+import { Agent, accessible, expect, field, outlook, picture, rungOf, said, send, test } from "./page";
 
 test("the bridge is killed in the middle and comes back", async ({ page, bridge }) => {
   const { id } = await bridge.open("Power cut");
@@ -158,6 +158,17 @@ test("nobody has taken it for ten minutes", async ({ page, bridge }) => {
   await picture(page, "nobody");
   await message.getByRole("button", { name: "Connect an agent" }).click();
   await expect(page.getByRole("dialog", { name: "Connect an agent" })).toBeVisible();
+});
+
+test("a message that is too large can be edited", async ({ page, bridge }) => {
+  const { id } = await bridge.open("Too large");
+  await page.goto(bridge.page(id));
+  await send(page, "x".repeat(1_100_000));
+  const message = page.locator("article");
+  await expect(message.locator(".rung")).toHaveText("Refused: the body is too large.");
+  await message.getByRole("button", { name: "Edit" }).click();
+  await expect(message).toHaveCount(0);
+  await expect(field(page)).toHaveValue(/^x{1000}/);
 });
 
 test("a closed conversation refuses, and says what to do", async ({ page, context, bridge }) => {
