@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use tower::ServiceExt;
 
-use crate::support::{Server, eventually};
+use crate::support::{Server, eventually, hear};
 
 fn ids(got: &Value) -> Vec<String> {
     got["messages"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
@@ -215,4 +215,25 @@ async fn what_a_named_agent_did_not_read_waits_a_moment_for_its_repetition() {
     assert_eq!((&again["count"], &again["messages"][0]["attempt"]), (&json!(1), &json!(1)));
     server.clock.advance(Duration::from_secs(60));
     assert_eq!(server.bridge.session(session).await.unwrap().leased, 1, "the repetition was read");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_when_it_has_its_answer_keeps_its_messages() {
+    let server = Server::start().await;
+    for agent in [server.modern(""), server.legacy("a").await] {
+        let session = server.open_session().await;
+        server.write(session, "x").await;
+        let ask = json!({"name": "get_pending_messages", "arguments": {"session_id": session.to_string()}});
+        let (request, _) = agent.prepare("tools/call", ask);
+        let mut body = agent.send(request).await.into_body();
+        let mut heard = String::new();
+        hear(&mut body, &mut heard, "structuredContent", 1).await;
+        drop(body);
+        // Whatever the server makes of it has been done when these are answered.
+        for _ in 0..3 {
+            agent.call("mcp_warmup_ping", json!({})).await;
+            server.clock.advance(Duration::from_secs(20));
+        }
+        assert_eq!(server.bridge.session(session).await.unwrap().leased, 1);
+    }
 }
