@@ -1,0 +1,58 @@
+//! `bridge check`: whether data is sound, without a running bridge.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{Output, table};
+use crate::{compose, config};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Directory of the data
+    #[arg(long, env = "BRIDGE_DATA", hide_env_values = true, value_name = "DIRECTORY", default_value = config::DATA)]
+    data: PathBuf,
+}
+
+/// What a check found, for programs.
+#[derive(Debug, Serialize)]
+struct Checked {
+    data: PathBuf,
+    sound: bool,
+    schema: u32,
+    rows: Vec<(&'static str, u64)>,
+    findings: Vec<String>,
+}
+
+impl Check {
+    pub(super) fn run(self, output: &Output) -> Result<ExitCode> {
+        if !self.data.is_dir() {
+            bail!("There is no directory {}. Say where the data is with --data", self.data.display());
+        }
+        let report = bridge_store::verify(&self.data).map_err(|error| compose::explain(error, &self.data))?;
+        let checked = Checked {
+            data: self.data,
+            sound: report.is_sound(),
+            schema: report.schema,
+            rows: report.rows,
+            findings: report.findings,
+        };
+        output.result(&checked, told)?;
+        Ok(if checked.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn told(checked: &Checked) -> String {
+    let data = checked.data.display();
+    if checked.sound {
+        let rows: Vec<_> =
+            checked.rows.iter().map(|(name, count)| [(*name).to_owned(), count.to_string()]).collect();
+        return format!("The data in {data} is sound.\n\n{}", table(["TABLE", "ROWS"], &rows));
+    }
+    format!(
+        "The data in {data} is damaged:\n\n  {}\n\nKeep a copy of the directory as it is, and restore a backup.",
+        checked.findings.join("\n  ")
+    )
+}

@@ -1,0 +1,239 @@
+//! `bridge send`, `bridge receive`, `bridge reply`: messages, one call each.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io::{self, Read},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use bridge_core::{Address, SessionId, Side};
+use bridge_protocol as wire;
+use clap::{Args, ValueEnum};
+use http::{HeaderName, HeaderValue};
+use serde_json::value::to_raw_value;
+
+use super::output::{Output, clock, shown, shown_on_a_line};
+use crate::client::Client;
+
+#[derive(Debug, Args)]
+pub(super) struct Send {
+    /// The session, as `bridge session list` shows it
+    session: SessionId,
+    /// What to say; `-` reads it from standard input
+    #[arg(allow_hyphen_values = true)]
+    text: String,
+    /// Makes a repetition harmless: the same key and text are one message [default: a new one]
+    #[arg(long)]
+    key: Option<String>,
+    /// Give up if nobody has taken it after this time, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    ttl: Option<Duration>,
+    /// The side to speak for: user or agent
+    #[arg(long, value_enum, default_value_t = From::User, value_name = "SIDE", hide_possible_values = true)]
+    from: From,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum From {
+    User,
+    Agent,
+}
+
+impl Send {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
+        let key = match self.key {
+            Some(key) => key,
+            None => format!("cli-{:016x}", getrandom::u64().context("The system gives no random numbers")?),
+        };
+        let message = wire::SendMessage {
+            text: Some(text(self.text)?),
+            payload: None,
+            from: Some(match self.from {
+                From::User => "user".to_owned(),
+                From::Agent => "agent".to_owned(),
+            }),
+            kind: None,
+            ttl_ms: self.ttl.map(millis),
+            delay_ms: None,
+            reply_to: None,
+            correlation_id: None,
+            headers: BTreeMap::new(),
+        };
+        let path = format!("/api/sessions/{}/messages", self.session);
+        let value = HeaderValue::from_str(&key).context("A key is plain text on one line")?;
+        let header = (HeaderName::from_static("idempotency-key"), value);
+        let sent = client.post_with(&path, &message, Some(header), Duration::ZERO).await;
+        if sent.as_ref().is_err_and(crate::client::ClientError::is_unknown) {
+            output
+                .note(&format!("To make sure without sending it twice, repeat the command with --key {key}"));
+        }
+        output.result(&sent?, told_published)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn told_published(published: &wire::Published) -> String {
+    let id = &published.message_id;
+    if published.duplicate {
+        return format!("{id}  known already; nothing was stored");
+    }
+    let heard = match &published.presence {
+        Some(presence) if presence.state != "away" => {
+            format!("{} is {}", presence.consumer.as_deref().unwrap_or("the agent"), presence.state)
+        }
+        _ => "nobody is listening now, so it waits".to_owned(),
+    };
+    let before = match published.depth {
+        0 | 1 => String::new(),
+        depth => format!(" ({} before it)", depth - 1),
+    };
+    format!("{id}  accepted; {}{before}", shown_on_a_line(&heard))
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Receive {
+    /// The session whose agent's side is taken from
+    #[arg(required_unless_present = "mailbox", conflicts_with = "mailbox")]
+    session: Option<SessionId>,
+    /// The mailbox to take from instead, such as session:ID/agent
+    #[arg(long)]
+    mailbox: Option<Address>,
+    /// How long to wait if nothing is there, such as 30s; at most 60s
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = duration)]
+    wait: Duration,
+    /// What you call yourself, so that you can come back for what you hold
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// At most so many messages
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    max: u32,
+    /// Names this attempt: repeating it gives the same messages again
+    #[arg(long, value_name = "ID")]
+    attempt: Option<String>,
+}
+
+impl Receive {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
+        let of_session = |id| Address::Session(id, Side::Agent);
+        let mailbox = self.mailbox.or(self.session.map(of_session)).expect("one of both is required");
+        let receive = wire::Receive {
+            mailbox: mailbox.to_string(),
+            consumer: self.consumer,
+            max: Some(self.max),
+            max_bytes: None,
+            wait_ms: Some(millis(self.wait)),
+            lease_ms: None,
+            attempt_id: self.attempt,
+        };
+        let received: wire::Received = client.post_with("/api/receive", &receive, None, self.wait).await?;
+        if received.deliveries.is_empty() && !output.is_json() {
+            output.note("There is nothing to take.");
+        } else {
+            output.result(&received, told_received)?;
+        }
+        Ok(if received.deliveries.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+fn told_received(received: &wire::Received) -> String {
+    let told: Vec<_> = received.deliveries.iter().map(told_granted).collect();
+    let mut text = told.join("\n\n");
+    if received.depth > 0 {
+        write!(text, "\n\n{} more waiting", received.depth).expect("a string takes everything");
+    }
+    if !received.held.is_empty() {
+        let held = received.held.len();
+        write!(text, "\n\n{held} more in your hands from before; --json shows what")
+            .expect("a string takes everything");
+    }
+    text
+}
+
+fn told_granted(granted: &wire::Granted) -> String {
+    let (head, body) = match &granted.message {
+        Some(message) => {
+            let payload = || message.payload.as_ref().map_or_else(String::new, ToString::to_string);
+            let body =
+                message.text.clone().or_else(|| message.payload_base64.clone()).unwrap_or_else(payload);
+            (format!("{} from {}", message.id, shown_on_a_line(&message.from)), shown(&body))
+        }
+        None => (granted.id.clone(), "(its content was removed)".to_owned()),
+    };
+    let until = clock(granted.lease_until);
+    format!("{head}, attempt {}, yours until {until}\n\n{body}\n\ntoken {}", granted.attempt, granted.token)
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Reply {
+    /// The token that came with the message
+    token: String,
+    /// What to answer; `-` reads it from standard input
+    #[arg(allow_hyphen_values = true)]
+    text: String,
+}
+
+impl Reply {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
+        let settle = wire::Settle {
+            token: Some(self.token),
+            message_id: None,
+            handle: None,
+            consumer: None,
+            outcome: "answer".to_owned(),
+            reply: Some(to_raw_value(&text(self.text)?).context("The answer is no JSON")?),
+            covers: Vec::new(),
+            delay_ms: None,
+            by_ms: None,
+            progress: None,
+            reason: None,
+        };
+        let settled: wire::Settled = client.post("/api/settle", &settle).await?;
+        output.result(&settled, |settled| {
+            let again = if settled.already_done { "; this very answer was given before" } else { "" };
+            format!("{}  answered{again}", settled.message_id)
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The text of an argument, or of standard input.
+fn text(argument: String) -> Result<String> {
+    if argument != "-" {
+        return Ok(argument);
+    }
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text).context("Standard input is no text")?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        bail!("Standard input is empty, so there is nothing to say");
+    }
+    Ok(text.to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    let wrong = "a duration reads like 500ms, 30s, 10m or 1h30m";
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong)?;
+    Duration::try_from(span).map_err(|_| wrong)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        for wrong in ["30", "-5s", "soon", ""] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

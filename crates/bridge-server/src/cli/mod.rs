@@ -1,0 +1,134 @@
+//! The command line: what can be asked for, and which file answers.
+
+mod check;
+mod mcp;
+mod message;
+mod output;
+mod serve;
+mod session;
+mod tail;
+
+use std::{ffi::OsString, io, process::ExitCode};
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use self::output::Output;
+use crate::client::{Base, Client, ClientError};
+
+/// A durable message bridge between people, AI agents and services.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bridge",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    after_help = "Begin with `bridge serve`, and open the page it names.\n\
+                  \n\
+                  Exit codes: 0 done, 1 failed (receive: nothing there; check: damaged or in use), 2 not understood."
+)]
+struct Cli {
+    /// Bridge to call, for all but serve and check
+    #[arg(
+        long,
+        global = true,
+        env = "BRIDGE_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8765",
+        help_heading = "Global options"
+    )]
+    url: Base,
+
+    /// Print JSON, for programs
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge: the page, the API and the MCP door
+    Serve(serve::Serve),
+    /// Begin a conversation, or list those there are
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Send a message into a session
+    Send(message::Send),
+    /// Take the next messages of a session, as an agent does
+    Receive(message::Receive),
+    /// Answer a message that was received
+    Reply(message::Reply),
+    /// Show what happens, as it happens
+    Tail(tail::Tail),
+    /// Check the data of a bridge that is not running
+    Check(check::Check),
+    /// Serve an MCP client over standard input and output, or print what to tell one
+    Mcp(mcp::Mcp),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Runs the program `bridge` with these arguments, the first being its name.
+///
+/// Results go to standard output, everything else to standard error. The process's signals, its log and a tokio runtime
+/// are set up here and nowhere else.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
+    let output = Output::new(cli.json);
+    match execute(cli, &output) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: Cli, output: &Output) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("The bridge cannot start its threads")?;
+    let client = || Client::new(cli.url.clone());
+    match cli.command {
+        Command::Serve(serve) => serve.run(&runtime, output),
+        Command::Session(session) => runtime.block_on(session.run(&client(), output)),
+        Command::Send(send) => runtime.block_on(send.run(&client(), output)),
+        Command::Receive(receive) => runtime.block_on(receive.run(&client(), output)),
+        Command::Reply(reply) => runtime.block_on(reply.run(&client(), output)),
+        Command::Tail(tail) => runtime.block_on(tail.run(&client(), output)),
+        Command::Check(check) => check.run(output),
+        Command::Mcp(mcp) => mcp.run(&runtime, &cli.url, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "bridge", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Whether whoever read the results has gone, as `head` does.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let gone = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.downcast_ref::<ClientError>().is_none() && error.chain().any(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

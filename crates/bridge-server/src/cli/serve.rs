@@ -1,0 +1,117 @@
+//! `bridge serve`: the server, until it is asked to stop.
+
+use std::{path::PathBuf, pin::pin, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use super::output::Output;
+use crate::{
+    compose::Server,
+    config::{Config, LISTEN, Layer},
+    signal::StopSignals,
+    telemetry,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Port to listen on at 127.0.0.1; 0 takes a free one [default: 8765]
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    port: Option<u16>,
+    #[command(flatten)]
+    settings: Layer,
+    /// Read what neither a flag nor the environment says from this TOML file
+    #[arg(long, env = "BRIDGE_CONFIG", value_name = "FILE", hide_env_values = true)]
+    config: Option<PathBuf>,
+}
+
+/// What a program that starts a bridge wants to know.
+#[derive(Debug, Serialize)]
+struct Started {
+    url: String,
+    data: PathBuf,
+    version: &'static str,
+}
+
+impl Serve {
+    pub(super) fn run(self, runtime: &Runtime, output: &Output) -> Result<ExitCode> {
+        let config = self.config()?;
+        telemetry::install(config.log_format, &config.log_level)?;
+        config.check()?;
+        runtime.block_on(serve(&config, output))
+    }
+
+    fn config(mut self) -> Result<Config> {
+        if let Some(port) = self.port {
+            self.settings.listen = Some((LISTEN.ip(), port).into());
+        }
+        let file = match self.config {
+            Some(file) => Layer::read(&file)?,
+            None => Layer::default(),
+        };
+        Ok(self.settings.over(file.over(Config::default())))
+    }
+}
+
+/// The longest a server may take to stop.
+const STOP: Duration = Duration::from_secs(9);
+
+async fn serve(config: &Config, output: &Output) -> Result<ExitCode> {
+    let mut signals = StopSignals::listen()?;
+    let server = tokio::select! {
+        server = Server::start(config) => server?,
+        // Nothing was confirmed yet, so nothing is to be finished.
+        _ = signals.next() => leave(0),
+    };
+    let started = Started {
+        url: server.url(),
+        data: std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone()),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    output.result(&started, told)?;
+    tracing::info!(url = started.url, data = %started.data.display(), version = started.version, "the bridge runs");
+
+    let stop = CancellationToken::new();
+    let mut running = pin!(server.run(stop.clone().cancelled_owned()));
+    let signal = tokio::select! {
+        () = &mut running => return Ok(ExitCode::SUCCESS),
+        signal = signals.next() => signal,
+    };
+    tracing::info!(signal, "the bridge stops; a second signal ends it at once");
+    stop.cancel();
+    tokio::select! {
+        stopped = tokio::time::timeout(STOP, running) => {
+            if stopped.is_err() {
+                tracing::error!("the bridge did not stop in time");
+                leave(1);
+            }
+        }
+        signal = signals.next() => {
+            tracing::warn!(signal, "the bridge ends at once");
+            leave(1);
+        }
+    }
+    tracing::info!("the bridge has stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the process now, whatever it is doing. What was confirmed is on disk.
+#[expect(clippy::disallowed_methods, reason = "a thread may be waiting for a disk that does not answer")]
+fn leave(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+fn told(started: &Started) -> String {
+    let Started { url, data, .. } = started;
+    format!(
+        "The bridge is running.\n\n  \
+           Page    {url}\n  \
+           Agents  {url}/mcp  (what to paste where: bridge mcp config --client claude-code)\n  \
+           Data    {}\n\n\
+         Ctrl-C stops it.",
+        data.display()
+    )
+}

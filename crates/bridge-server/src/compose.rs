@@ -1,0 +1,130 @@
+//! The parts of a server, put together.
+
+use std::{future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+use bridge_core::{StoreError, StoreErrorKind};
+use bridge_mcp::Endpoint;
+use bridge_runtime::Bridge;
+use bridge_store::SqliteStore;
+use bridge_transport::{HttpDoor, ServeSettings, Settings, serve};
+use tokio::net::TcpListener;
+use tower::util::BoxCloneSyncService;
+
+use crate::{config::Config, page};
+
+/// How long the bridge may take to answer what was sent to it, once it stops. The connections have theirs after it.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Names of this machine for itself.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// A bridge with its doors, ready to be run.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    bridge: Bridge,
+    endpoint: Endpoint,
+    door: HttpDoor,
+}
+
+impl Server {
+    /// Takes the port and the data, and loads what is there. Nothing is answered before [`run`](Server::run).
+    pub(crate) async fn start(config: &Config) -> Result<Self> {
+        let listener =
+            TcpListener::bind(config.listen).await.map_err(|error| refused(error, config.listen))?;
+        let address = listener.local_addr().context("The address it listens on is unknown")?;
+        let store = open(config).await?;
+        let started = Bridge::builder(store.clone()).start().await;
+        let bridge = started.map_err(|error| explain(error, &config.data))?;
+        let endpoint = Endpoint::builder(bridge.clone(), Arc::new(store))
+            .shared_session()
+            .allowed_hosts(LOOPBACK.map(str::to_owned).into_iter().chain(config.allow_host.iter().cloned()))
+            .allowed_origins(
+                LOOPBACK
+                    .map(|host| format!("http://{host}:*"))
+                    .into_iter()
+                    .chain(config.allow_origin.iter().cloned()),
+            )
+            .build();
+        let mut settings = Settings::default();
+        settings.allowed_hosts.clone_from(&config.allow_host);
+        settings.allowed_origins.clone_from(&config.allow_origin);
+        env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
+        let door = HttpDoor::builder(bridge.clone())
+            .settings(settings)
+            .page(page::file)
+            .mount("/mcp", BoxCloneSyncService::new(endpoint.clone()))
+            .build()
+            .context("A host or an origin that is to be allowed makes no sense")?;
+        Ok(Self { listener, address, bridge, endpoint, door })
+    }
+
+    /// Where it can be reached.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Serves until `stop`; then takes nothing new, ends what is under way, and gives the data up.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) {
+        let Self { listener, bridge, endpoint, door, .. } = self;
+        let stopped = async move {
+            stop.await;
+            // First the bridge: from now on it says so to everyone, and who waits is sent home over an open connection.
+            if tokio::time::timeout(SETTLE, bridge.shutdown()).await.is_err() {
+                tracing::error!("the store does not answer; what was not confirmed may be lost");
+            }
+            endpoint.close();
+        };
+        serve(listener, door, ServeSettings::default(), stopped).await;
+    }
+}
+
+/// Opens the store on a thread of its own, since it reads and checks for as long as there is data.
+async fn open(config: &Config) -> Result<SqliteStore> {
+    let settings = bridge_store::Settings::default().durability(config.durability);
+    let data = config.data.clone();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open_with(&data, settings)).await;
+    opened.context("The store could not be opened")?.map_err(|error| explain(error, &config.data))
+}
+
+/// Why an address cannot be listened on, and what to do.
+fn refused(error: io::Error, address: SocketAddr) -> anyhow::Error {
+    let said = match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{address} is in use, perhaps by a bridge that runs already. Stop that program, or choose another port \
+             with --listen, such as --listen {}",
+            SocketAddr::new(address.ip(), address.port().wrapping_add(1)),
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("This user may not listen on {address}. Choose a port above 1023 with --listen")
+        }
+        _ => format!("The bridge cannot listen on {address}. Choose another address with --listen"),
+    };
+    anyhow!(error).context(said)
+}
+
+/// What a fault of the store means to whoever starts a server or checks its data, and what they can do.
+pub(crate) fn explain(error: StoreError, data: &Path) -> anyhow::Error {
+    let data = data.display();
+    let said = match error.kind {
+        StoreErrorKind::Owned => {
+            format!("Another bridge is using {data}. Stop it, or choose another directory with --data")
+        }
+        StoreErrorKind::Corrupt => format!(
+            "The data in {data} is damaged. Keep a copy of the directory as it is, see what `bridge check --data {data}` \
+             says, and restore a backup"
+        ),
+        StoreErrorKind::TooNew => {
+            format!(
+                "The data in {data} was written by a newer version of this program. Run that one, or a newer one"
+            )
+        }
+        StoreErrorKind::Full => format!("There is no space left for the data in {data}"),
+        _ => format!(
+            "The data in {data} cannot be used. Choose another directory with --data, or make this one usable"
+        ),
+    };
+    anyhow!(error).context(said)
+}

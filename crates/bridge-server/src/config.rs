@@ -1,0 +1,257 @@
+//! What the server is told: by flags, by the environment, by a file, and what holds when nobody says anything.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use bridge_store::Durability;
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::telemetry::LogFormat;
+
+/// Where the bridge listens unless told otherwise.
+pub(crate) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8765);
+
+/// Where the data is unless told otherwise: below the working directory.
+pub(crate) const DATA: &str = "bridge-data";
+
+/// Everything a server needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub(crate) listen: SocketAddr,
+    /// The directory of the data; made if it is not there.
+    pub(crate) data: PathBuf,
+    /// What a commit outlives.
+    pub(crate) durability: Durability,
+    /// Origins of pages that may call, besides the server's own.
+    pub(crate) allow_origin: Vec<String>,
+    /// Names the server answers under, besides loopback's.
+    pub(crate) allow_host: Vec<String>,
+    /// How the log is written.
+    pub(crate) log_format: LogFormat,
+    /// What is logged: a level, or levels by target.
+    pub(crate) log_level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: LISTEN,
+            data: DATA.into(),
+            durability: Durability::Full,
+            allow_origin: Vec::new(),
+            allow_host: Vec::new(),
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+/// One source of settings: flags with the environment, or a file. What it does not say is left to the next one.
+///
+/// # Shape
+/// ```toml
+/// listen = "127.0.0.1:8765"
+/// data = "/var/lib/bridge"
+/// durability = "full"                        # or "normal"
+/// allow_origin = ["https://notes.example"]
+/// allow_host = ["bridge.example"]
+/// log_format = "text"                        # or "json"
+/// log_level = "info"                         # or "warn,bridge_transport=debug"
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Layer {
+    /// Address to listen on instead; loopback only, as there is no authentication yet
+    #[arg(long, env = "BRIDGE_LISTEN", value_name = "ADDRESS", value_parser = parse_listen, hide_env_values = true)]
+    #[serde(deserialize_with = "listen")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Directory of the data, made if it is not there [default: bridge-data]
+    #[arg(long, env = "BRIDGE_DATA", value_name = "DIRECTORY", hide_env_values = true)]
+    pub(crate) data: Option<PathBuf>,
+    /// What a confirmed message outlives: power failures (full), or the end of the process (normal) [default: full]
+    #[arg(
+        long,
+        env = "BRIDGE_DURABILITY",
+        value_name = "MODE",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
+    pub(crate) durability: Option<DurabilityMode>,
+    /// Origin of another page that may call, such as `https://notes.example`; may be repeated
+    #[arg(
+        long,
+        env = "BRIDGE_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) allow_origin: Option<Vec<String>>,
+    /// Another name this server answers under, such as `bridge.example`; may be repeated
+    #[arg(
+        long,
+        env = "BRIDGE_ALLOW_HOST",
+        value_name = "HOST",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub(crate) allow_host: Option<Vec<String>>,
+    /// Form of the log on standard error: text or json [default: text]
+    #[arg(
+        long,
+        env = "BRIDGE_LOG_FORMAT",
+        value_name = "FORMAT",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: off, error, warn, info, debug, trace, or by part as in `warn,bridge_mcp=debug` [default: info]
+    #[arg(long, env = "BRIDGE_LOG", value_name = "LEVEL", hide_env_values = true)]
+    pub(crate) log_level: Option<String>,
+}
+
+/// What a confirmed message outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DurabilityMode {
+    /// The end of the process, of the operating system and of the power.
+    Full,
+    /// The end of the process.
+    Normal,
+}
+
+impl From<DurabilityMode> for Durability {
+    fn from(mode: DurabilityMode) -> Self {
+        match mode {
+            DurabilityMode::Full => Self::Full,
+            DurabilityMode::Normal => Self::Normal,
+        }
+    }
+}
+
+impl Layer {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// That it cannot be read; or the line and the key that are wrong.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("The configuration file {} cannot be read", file.display()))?;
+        Self::parse(&text).with_context(|| format!("The configuration file {} is wrong", file.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start).min(text.len());
+            let number = text[..start].matches('\n').count() + 1;
+            let line = text.lines().nth(number - 1).unwrap_or_default().trim();
+            anyhow::anyhow!("line {number}, `{line}`: {}", error.message().replace('\n', ", "))
+        })
+    }
+
+    /// What this layer says, and where it says nothing, what `below` says.
+    #[must_use]
+    pub(crate) fn over(self, below: Config) -> Config {
+        Config {
+            listen: self.listen.unwrap_or(below.listen),
+            data: self.data.unwrap_or(below.data),
+            durability: self.durability.map_or(below.durability, Into::into),
+            allow_origin: self.allow_origin.unwrap_or(below.allow_origin),
+            allow_host: self.allow_host.unwrap_or(below.allow_host),
+            log_format: self.log_format.unwrap_or(below.log_format),
+            log_level: self.log_level.unwrap_or(below.log_level),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what would not be safe.
+    ///
+    /// # Errors
+    /// A sentence that says what to do instead.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.listen.ip().is_loopback() {
+            bail!(
+                "The bridge does not listen on {}: there is no authentication yet, so whoever reaches it could read and \
+                 write everything. Use a loopback address, such as --listen 127.0.0.1:{}, and reach it from elsewhere \
+                 through a tunnel or a proxy that checks who is there.",
+                self.listen,
+                self.listen.port(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Reads an address to listen on. `localhost` is the one name it knows.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST),
+        None => text.to_owned(),
+    };
+    address.parse().map_err(|_| format!("an address reads like {LISTEN}"))
+}
+
+fn listen<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_listen(&text).map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_nearer_counts_more() {
+        let file = Layer::parse("data = '/srv/a'\nlog_level = 'debug'").unwrap();
+        let flags = Layer { data: Some("/srv/b".into()), ..Layer::default() };
+        let config = flags.over(file.over(Config::default()));
+        assert_eq!(config.data, Path::new("/srv/b"));
+        assert_eq!(config.log_level, "debug");
+        assert_eq!(config.listen, LISTEN);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = Layer::parse("data = '/srv/a'\nlissten = '127.0.0.1:1'\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 2, `lissten = '127.0.0.1:1'`: unknown field `lissten`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_line() {
+        for (text, expected) in [
+            ("\n\nlisten = 'here'", "line 3, `listen = 'here'`: an address reads like"),
+            ("durability = 'some'", "line 1, `durability = 'some'`: unknown variant `some`"),
+            ("data = 7", "line 1, `data = 7`: invalid type: integer `7`"),
+            ("data = ", "line 1, `data =`: "),
+        ] {
+            let error = Layer::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_needs_no_authentication() {
+        for (address, safe) in [
+            ("127.0.0.1:0", true),
+            ("[::1]:1", true),
+            ("0.0.0.0:1", false),
+            ("192.168.0.4:1", false),
+            ("[::]:1", false),
+        ] {
+            let config = Config { listen: address.parse().unwrap(), ..Config::default() };
+            assert_eq!(config.check().is_ok(), safe, "{address}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_an_address() {
+        assert_eq!(parse_listen("localhost:80"), Ok("127.0.0.1:80".parse().unwrap()));
+        assert!(parse_listen("example.org:80").is_err());
+    }
+}

@@ -1,0 +1,11 @@
+#![doc = include_str!("../README.md")]
+
+mod cli;
+mod client;
+mod compose;
+mod config;
+mod page;
+mod signal;
+mod telemetry;
+
+pub use cli::run;

@@ -1,0 +1,199 @@
+//! The commands, as a person or a script uses them.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+use serde_json::Value;
+
+use crate::bridge::{Data, Server, program, run, stderr, stdout};
+
+/// Runs a command against a server.
+fn at(server: &Server, arguments: &[&str]) -> std::process::Output {
+    run(&[&["--url", server.url.as_str()], arguments].concat())
+}
+
+/// What a command printed, if it went well.
+fn said(server: &Server, arguments: &[&str]) -> String {
+    let output = at(server, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
+    stdout(&output).trim().to_owned()
+}
+
+fn json(server: &Server, arguments: &[&str]) -> Value {
+    serde_json::from_str(&said(server, &[&["--json"], arguments].concat())).unwrap()
+}
+
+#[tokio::test]
+async fn a_conversation_from_the_command_line() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    assert!(said(&server, &["session", "list"]).contains("There is no conversation yet"));
+    let session = said(&server, &["session", "new", "--title", "Groceries"]);
+    assert!(session.starts_with("ses_"), "{session}");
+    let list = said(&server, &["session", "list"]);
+    let lines: Vec<_> = list.lines().collect();
+    assert!(lines[0].starts_with("SESSION") && lines[0].ends_with("TITLE"), "{list}");
+    assert!(lines[1].starts_with(&session) && lines[1].ends_with("Groceries"), "{list}");
+
+    let none = at(&server, &["receive", &session]);
+    assert_eq!(none.status.code(), Some(1));
+    assert_eq!(stdout(&none), "");
+
+    let sent = said(&server, &["send", &session, "milk?", "--key", "k1"]);
+    assert!(sent.starts_with("msg_") && sent.contains("accepted"), "{sent}");
+    let again = said(&server, &["send", &session, "milk?", "--key", "k1"]);
+    assert!(again.contains("known already"), "{again}");
+    let other = at(&server, &["send", &session, "bread?", "--key", "k1"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("idempotency_conflict"), "{}", stderr(&other));
+
+    let received = said(&server, &["receive", &session, "--consumer", "anna", "--attempt", "a1"]);
+    assert!(received.contains("milk?") && received.contains("attempt 1"), "{received}");
+    let repeated = json(
+        &server,
+        &[
+            "receive",
+            "--mailbox",
+            &format!("session:{session}/agent"),
+            "--consumer",
+            "anna",
+            "--attempt",
+            "a1",
+        ],
+    );
+    let token = repeated["deliveries"][0]["token"].as_str().unwrap();
+    assert!(received.contains(token), "a repeated attempt gave another token");
+
+    let answered = said(&server, &["reply", token, "two bottles"]);
+    assert!(answered.contains("answered"), "{answered}");
+    assert!(said(&server, &["reply", token, "two bottles"]).contains("given before"));
+    let other = at(&server, &["reply", token, "three bottles"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("already_settled"), "{}", stderr(&other));
+    let wrong = at(&server, &["--json", "reply", "no-token", "x"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let problem: Value = serde_json::from_str(&stderr(&wrong)).unwrap();
+    assert_eq!(problem["error"]["code"], "unknown_token");
+}
+
+#[tokio::test]
+async fn text_is_read_from_standard_input() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let session = said(&server, &["session", "new"]);
+    let file = data.file("text", "line one\nline two\n");
+    let input = std::fs::File::open(file).unwrap();
+    let output = program().args(["--url", &server.url, "send", &session, "-"]).stdin(input).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let received = json(&server, &["receive", &session]);
+    assert_eq!(received["deliveries"][0]["message"]["text"], "line one\nline two");
+}
+
+#[tokio::test]
+async fn a_tail_shows_everything_over_a_restart() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let session = said(&server, &["session", "new"]);
+    let first = json(&server, &["send", &session, "one"]);
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let mut tail = program()
+        .args([
+            "--url",
+            &server.url,
+            "--json",
+            "tail",
+            &session,
+            "--after",
+            first["cursor"].as_str().unwrap(),
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = |kind: &str| loop {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if event["type"] == kind {
+            return event;
+        }
+    };
+    said(&server, &["send", &session, "two"]);
+    assert_eq!(next("message.accepted")["message"]["text"], "two");
+    drop(server);
+    let server = Server::start_at(&address, &data.path(), &[]);
+    said(&server, &["send", &session, "three"]);
+    assert_eq!(next("message.accepted")["message"]["text"], "three");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_message_cannot_give_orders_to_a_terminal() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let session = said(&server, &["session", "new"]);
+    said(&server, &["send", &session, "\u{1b}]0;gotcha\u{7}hello"]);
+    let received = said(&server, &["receive", &session]);
+    assert!(received.contains("hello") && !received.contains(['\u{1b}', '\u{7}']), "{received:?}");
+}
+
+#[test]
+fn a_bridge_that_is_not_there_is_said_with_what_to_do() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}");
+    for arguments in [&["session", "list"][..], &["tail"], &["receive", "default"]] {
+        let output = run(&[&["--url", url.as_str()], arguments].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains(&format!("The bridge at {url} does not answer")), "{said}");
+        assert!(said.contains("bridge serve"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_exits_with_two() {
+    for arguments in [
+        &["serve", "--durability", "some"][..],
+        &["serve", "--listen", "here"],
+        &["send", "default"],
+        &["receive"],
+        &["receive", "default", "--mailbox", "session:default/agent"],
+        &["receive", "default", "--wait", "30"],
+        &["send", "no-session", "text"],
+        &["mcp", "config", "--client", "telnet"],
+        &["--url", "https://bridge.example", "tail"],
+        &["sing"],
+        &[],
+    ] {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_snippet_is_printed_alone_on_standard_output() {
+    let output = run(&["mcp", "config", "--client", "claude-code", "--agent", "claude-7f3a"]);
+    assert!(output.status.success());
+    assert_eq!(
+        stdout(&output),
+        "claude mcp add --transport http bridge \"http://127.0.0.1:8765/mcp?agent=claude-7f3a\"\n"
+    );
+    let minted = run(&["--url", "http://localhost:1", "mcp", "config", "--client", "cursor", "--json"]);
+    let minted: Value = serde_json::from_str(&stdout(&minted)).unwrap();
+    let agent = minted["agent"].as_str().unwrap();
+    assert!(agent.starts_with("cursor-") && minted["text"].as_str().unwrap().contains(agent), "{minted}");
+
+    let desktop = run(&["mcp", "config", "--client", "claude-desktop"]);
+    let desktop: Value = serde_json::from_str(&stdout(&desktop)).unwrap();
+    let command = desktop["mcpServers"]["bridge"]["command"].as_str().unwrap();
+    assert!(std::path::Path::new(command).is_absolute(), "{command}");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success() && stdout(&output).contains("receive"), "{shell}");
+    }
+}

@@ -1,0 +1,295 @@
+//! How a server starts, refuses to start, and stops.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::bridge::{Data, Http, PATIENCE, Server, look_again, program, run, stderr, stdout};
+
+/// What a server may take to stop when nothing holds it up but its clients.
+const STOP: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_server_that_is_told_to_stop_loses_nothing_it_confirmed() {
+    let data = Data::new();
+    let http = Http::new();
+    let mut server = Server::start(&data.path());
+    let session = http.open(&server.url).await;
+    let url = format!("{}/api/sessions/{session}/messages", server.url);
+    let waits =
+        tokio::spawn(wait_for_a_message(http.clone(), server.url.clone(), http.open(&server.url).await));
+    let mut stream = follow(&server.url);
+
+    let enough = Arc::new(AtomicBool::new(false));
+    let senders: Vec<_> = (0..4)
+        .map(|sender| tokio::spawn(send_until_refused(http.clone(), url.clone(), sender, enough.clone())))
+        .collect();
+    poll(|| enough.load(Ordering::SeqCst)).await;
+    server.signal(Signal::TERM);
+    let status = server.ended(STOP).await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+
+    let mut confirmed = Vec::new();
+    for sender in senders {
+        confirmed.extend(tokio::time::timeout(PATIENCE, sender).await.unwrap().unwrap());
+    }
+    waits.await.unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(
+        rest.ends_with(b"0\r\n\r\n"),
+        "the stream of events was cut off: {}",
+        String::from_utf8_lossy(&rest)
+    );
+
+    let server = Server::start(&data.path());
+    let stored = http.messages(&server.url, &session).await;
+    let stored: Vec<_> = stored.iter().map(|message| message["id"].as_str().unwrap()).collect();
+    for id in &confirmed {
+        assert!(stored.contains(&id.as_str()), "{id} was confirmed and is gone");
+    }
+    assert!(confirmed.len() >= 20);
+}
+
+async fn send_until_refused(http: Http, url: String, sender: usize, enough: Arc<AtomicBool>) -> Vec<String> {
+    let mut confirmed = Vec::new();
+    loop {
+        let message = json!({ "text": format!("{sender}-{}", confirmed.len()), "from": "user" });
+        match http.try_call(Method::POST, &url, None, Some(&message)).await {
+            Some((200..300, answer)) => confirmed.push(answer["message_id"].as_str().unwrap().to_owned()),
+            Some((503, _)) | None => return confirmed,
+            Some((status, answer)) => panic!("{status} {answer}"),
+        }
+        if confirmed.len() == 20 {
+            enough.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// An agent that waits when the server stops is sent home, or finds the connection closed.
+async fn wait_for_a_message(http: Http, url: String, session: String) {
+    let receive = json!({ "mailbox": format!("session:{session}/agent"), "wait_ms": 60_000 });
+    match http.try_call(Method::POST, &format!("{url}/api/receive"), None, Some(&receive)).await {
+        Some((200, received)) => assert_eq!(received["directive"]["reason"], "shutting_down", "{received}"),
+        Some((503, _)) | None => {}
+        Some((status, answer)) => panic!("{status} {answer}"),
+    }
+}
+
+/// Opens a stream of events by hand, so that its end can be looked at byte by byte.
+fn follow(url: &str) -> TcpStream {
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "GET /api/events?after=head HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n"
+    )
+    .unwrap();
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    stream
+}
+
+async fn poll(mut condition: impl FnMut() -> bool) {
+    let met = async {
+        while !condition() {
+            look_again().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.expect("the condition is met in time");
+}
+
+#[tokio::test]
+async fn a_stopping_server_is_not_ready_and_a_second_signal_ends_it_at_once() {
+    let data = Data::new();
+    let http = Http::new();
+    let mut server = Server::start(&data.path());
+    let ready = format!("{}/health/ready", server.url);
+    assert_eq!(http.get(&ready).await["status"].as_str(), Some("ready"));
+
+    // A call that never arrives whole: the server waits for it as long as it may.
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let mut unfinished = TcpStream::connect(&address).unwrap();
+    write!(
+        unfinished,
+        "POST /api/sessions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{{"
+    )
+    .unwrap();
+    http.get(&ready).await;
+
+    server.signal(Signal::TERM);
+    let refused = async {
+        while let Some((200, _)) = http.try_call(Method::GET, &ready, None, None).await {
+            look_again().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), refused).await.expect("a stopping server is not ready");
+    server.signal(Signal::INT);
+    let status = server.ended(Duration::from_secs(1)).await;
+    assert_eq!(status.code(), Some(1), "{}", server.log());
+}
+
+#[tokio::test]
+async fn the_data_belongs_to_one_process() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let second = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data.text()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(stderr(&second).contains("Another bridge is using"), "{}", stderr(&second));
+    assert!(stderr(&second).contains("--data"), "{}", stderr(&second));
+
+    let check = run(&["check", "--data", &data.text()]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(stderr(&check).contains("Another bridge is using"), "{}", stderr(&check));
+    drop(server);
+}
+
+#[test]
+fn an_address_that_others_reach_is_refused() {
+    let data = Data::new();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8765"] {
+        let output = run(&["serve", "--listen", address, "--data", &data.text()]);
+        assert_eq!(output.status.code(), Some(1), "{address}");
+        assert!(stderr(&output).contains("there is no authentication yet"), "{}", stderr(&output));
+    }
+    assert!(!data.path().exists(), "a server that may not start left something behind");
+}
+
+#[test]
+fn a_taken_port_is_said_with_what_to_do() {
+    let data = Data::new();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let output = run(&["serve", "--listen", &address, "--data", &data.text()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains(&address) && said.contains("in use") && said.contains("--listen"), "{said}");
+}
+
+#[tokio::test]
+async fn damaged_data_is_named_at_start_and_by_a_check() {
+    let data = Data::new();
+    let http = Http::new();
+    let mut server = Server::start(&data.path());
+    let session = http.open(&server.url).await;
+    let url = format!("{}/api/sessions/{session}/messages", server.url);
+    for number in 0..50 {
+        http.post(&url, &json!({ "text": format!("{number} {}", "x".repeat(1000)), "from": "user" })).await;
+    }
+    server.signal(Signal::TERM);
+    assert!(server.ended(STOP).await.success());
+    let sound = run(&["check", "--data", &data.text()]);
+    assert_eq!(sound.status.code(), Some(0), "{}{}", stdout(&sound), stderr(&sound));
+    assert!(stdout(&sound).contains("is sound"), "{}", stdout(&sound));
+
+    let file = data.path().join("bridge.db");
+    let mut bytes = fs::read(&file).unwrap();
+    let end = bytes.len();
+    let middle = end / 2;
+    bytes[middle..middle + 4096.min(end - middle)].fill(0xff);
+    fs::write(&file, &bytes).unwrap();
+
+    let check = run(&["check", "--data", &data.text()]);
+    assert_eq!(check.status.code(), Some(1), "{}", stdout(&check));
+    let said = stdout(&check) + &stderr(&check);
+    assert!(said.contains("damaged") && said.contains(&data.text()), "{said}");
+
+    let start = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data.text()]);
+    assert_eq!(start.status.code(), Some(1));
+    let said = stderr(&start);
+    assert!(said.contains("damaged") && said.contains("bridge.db"), "{said}");
+}
+
+#[test]
+fn data_that_is_not_there_is_said() {
+    let data = Data::new();
+    let check = run(&["check", "--data", &data.text()]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(stderr(&check).contains(&data.text()), "{}", stderr(&check));
+    assert!(!data.path().exists(), "a check made a directory");
+}
+
+#[test]
+fn a_wrong_configuration_names_file_line_and_key() {
+    let data = Data::new();
+    let file = data.file("bridge.toml", "data = '/tmp/x'\n\nlissten = '127.0.0.1:0'\n");
+    let output = run(&["serve", "--config", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains(&file) && said.contains("line 3") && said.contains("unknown field `lissten`"),
+        "{said}"
+    );
+
+    let output = run(&["serve", "--config", "/nowhere/bridge.toml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/nowhere/bridge.toml cannot be read"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_flag_counts_more_than_the_environment_and_that_more_than_the_file() {
+    let (by_file, by_environment, by_flag) = (Data::new(), Data::new(), Data::new());
+    let config =
+        by_file.file("bridge.toml", &format!("data = '{}'\nlisten = '127.0.0.1:0'\n", by_file.text()));
+    let serve = |environment: Option<&Data>, flag: Option<&Data>| {
+        let mut program = program();
+        program.args(["serve", "--json", "--config", &config]);
+        if let Some(data) = environment {
+            program.env("BRIDGE_DATA", data.path());
+        }
+        if let Some(data) = flag {
+            program.arg("--data").arg(data.path());
+        }
+        Server::of(program).data.clone()
+    };
+    assert_eq!(serve(None, None), by_file.text());
+    assert_eq!(serve(Some(&by_environment), None), by_environment.text());
+    assert_eq!(serve(Some(&by_environment), Some(&by_flag)), by_flag.text());
+}
+
+#[tokio::test]
+async fn the_page_and_the_mcp_door_are_there() {
+    let data = Data::new();
+    let http = Http::new();
+    let server = Server::start(&data.path());
+    let (status, _) = http.try_call(Method::GET, &format!("{}/", server.url), None, None).await.unwrap();
+    assert_eq!(status, 200);
+    let discover = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } },
+    });
+    let request = Method::POST;
+    let (status, _) =
+        http.try_call(request, &format!("{}/mcp", server.url), None, Some(&discover)).await.unwrap();
+    // This client does not accept streams, which the protocol demands: the door is there and says so.
+    assert_eq!(status, 406);
+}
+
+#[tokio::test]
+async fn a_json_log_is_json() {
+    let data = Data::new();
+    let http = Http::new();
+    let mut server = Server::start_at("127.0.0.1:0", &data.path(), &["--log-format", "json"]);
+    http.get(&format!("{}/health/live", server.url)).await;
+    server.signal(Signal::TERM);
+    assert!(server.ended(STOP).await.success());
+    let log = server.log();
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(entry["level"].is_string(), "{line}");
+    }
+}
