@@ -5,6 +5,8 @@ const PROGRAMS: readonly (readonly [string, string])[] = [
   ["claude", "Claude"],
   ["cursor", "Cursor"],
   ["vscode", "VS Code"],
+  ["codex", "Codex"],
+  ["gemini", "Gemini"],
   ["curl", "curl"],
   ["agent", "The agent"],
 ];
