@@ -1,6 +1,8 @@
 //! The service behind `/mcp`.
 
-use std::{convert::Infallible, error::Error, fmt, future::Future, pin::Pin, sync::Arc, task};
+use std::{
+    convert::Infallible, error::Error, fmt, future::Future, pin::Pin, sync::Arc, task, time::Duration,
+};
 
 use bridge_core::HandshakeStore;
 use bridge_runtime::Bridge;
@@ -19,6 +21,10 @@ use crate::{
     handler::{Handler, SharedSession},
     handshake::Handshakes,
 };
+
+/// A client of the older protocol that says nothing for this long is put away; its handshake brings it back. Longer than
+/// any wait.
+const IDLE: Duration = Duration::from_secs(150);
 
 /// What can go wrong while a body is read or written.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -72,7 +78,9 @@ impl Builder {
             .with_max_request_body_bytes(MAX_BODY)
             .with_cancellation_token(closed.clone());
         config.session_store = Some(Arc::new(Handshakes::new(handshakes, bridge.clone())));
-        let sessions = Arc::new(LocalSessionManager::default());
+        let mut sessions = LocalSessionManager::default();
+        sessions.session_config.keep_alive = Some(IDLE);
+        let sessions = Arc::new(sessions);
         let handler = Handler::new(bridge, shared, Arc::clone(&sessions));
         let protocol = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
         Endpoint { front: Front::new(protocol), closed }

@@ -22,8 +22,8 @@ use rmcp::{
 
 use crate::{caller::Caller, passage::Passage, refusal::Refusal, task, tools};
 
-/// Clients of the older protocol that may be connected at once.
-const MAX_SESSIONS: usize = 4_096;
+/// Clients of the older protocol that are held in memory at once; each takes some 60 KiB.
+const MAX_SESSIONS: usize = 1_000;
 
 /// How an agent is told to work with the bridge.
 const INSTRUCTIONS: &str = "This server is a message bridge: people write in a session, you answer. You need the session_id; \

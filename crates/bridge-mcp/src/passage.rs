@@ -130,3 +130,52 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::sync::mpsc;
+    use tokio_stream::wrappers::ReceiverStream;
+
+    use super::*;
+
+    type Part = Result<Frame<Bytes>, std::convert::Infallible>;
+
+    fn part(text: &'static str) -> Part {
+        Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+    }
+
+    /// An answer on its way, with its passage and what is written into it.
+    fn answer() -> (Passage, mpsc::Sender<Part>, impl Body<Data = Bytes> + Unpin) {
+        let (parts, body) = mpsc::channel(4);
+        let passage = Passage::default();
+        let guard = Guard::new(passage.clone());
+        (passage, parts, Watched::new(StreamBody::new(ReceiverStream::new(body)), guard))
+    }
+
+    fn is_on_the_way(passage: &Passage) -> bool {
+        matches!(*passage.cargo.lock().unwrap(), Cargo::Some(_))
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_taken_when_more_is_asked_for_though_its_stream_goes_on() {
+        let (passage, parts, mut body) = answer();
+        passage.carry(HandOver::default());
+        for text in [r#"data: {"method":"notifications/progress"}"#, r#"data: {"id":1,"result":{}}"#] {
+            parts.send(part(text)).await.unwrap();
+            assert!(body.frame().await.is_some());
+            assert!(is_on_the_way(&passage), "nobody has asked for more since {text}");
+        }
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, body.frame()).await.is_err());
+        assert!(!is_on_the_way(&passage));
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_is_missed_at_once() {
+        let (passage, _parts, body) = answer();
+        drop(body);
+        passage.lost().await;
+        passage.carry(HandOver::default());
+        assert!(!is_on_the_way(&passage), "what comes too late is lost at once");
+    }
+}

@@ -1,7 +1,9 @@
 //! What the protocol itself asks for, era by era.
 
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use serde_json::json;
+use tower::ServiceExt;
 
 use crate::support::{LEGACY, MODERN, Server};
 
@@ -186,4 +188,23 @@ async fn a_name_that_is_none_is_refused() {
     let agent = server.modern("a");
     let answer = agent.read(agent.send(request).await).await;
     assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, -32600));
+}
+
+#[tokio::test]
+async fn a_flood_of_connecting_clients_takes_no_more_than_its_share() {
+    let server = Server::start().await;
+    let first = server.legacy("first").await;
+    let mut refused = 0;
+    for _ in 0..1_010 {
+        let params = json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}).to_string();
+        let mut request = first.post(body);
+        request.headers_mut().remove("mcp-protocol-version");
+        request.headers_mut().remove("mcp-session-id");
+        let answer = server.endpoint.clone().oneshot(request).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        refused += usize::from(String::from_utf8_lossy(&body).contains("Too many clients"));
+    }
+    assert!((5..=15).contains(&refused), "{refused}");
+    assert_eq!(first.call("mcp_warmup_ping", json!({})).await["status"], "warm");
 }
