@@ -90,8 +90,8 @@ impl Outcome {
 pub struct Reply {
     /// Its identity, made by the caller.
     pub id: MessageId,
-    /// Who answers.
-    pub from: Name,
+    /// Who answers; the lease's holder if absent.
+    pub from: Option<Name>,
     /// Whether the sender is proven.
     pub verified: bool,
     /// What kind of message it is.

@@ -174,7 +174,7 @@ impl Bridge {
         };
         Reply {
             id: self.shared.ids.message(),
-            from: reply.from.or(consumer).unwrap_or_else(|| Name::from_static("agent")),
+            from: reply.from.or(consumer),
             verified: reply.verified,
             kind: reply.kind,
             payload: reply.payload,

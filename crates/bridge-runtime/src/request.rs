@@ -126,7 +126,7 @@ impl NewMessage {
 pub struct NewReply {
     /// The content.
     pub payload: Bytes,
-    /// Who answers; the consumer's name unless set.
+    /// Who answers; the name of the lease's holder unless set.
     pub from: Option<Name>,
     /// Whether the sender is proven by a credential.
     pub verified: bool,

@@ -309,7 +309,7 @@ impl Stage {
                 fingerprint[..reply.len()].copy_from_slice(reply.as_bytes());
                 let reply = Reply {
                     id: self.label(reply),
-                    from: name_of("agent"),
+                    from: None,
                     verified: false,
                     kind: name_of("answer"),
                     payload: reply.as_bytes().to_vec().into(),

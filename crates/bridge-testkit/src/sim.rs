@@ -240,7 +240,7 @@ impl Sim {
                 fingerprint[0] = u8::try_from(self.rng.below(3)).unwrap_or(0);
                 let reply = Reply {
                     id: self.message_id(),
-                    from: name("agent"),
+                    from: None,
                     verified: false,
                     kind: name("answer"),
                     payload: vec![b'y'; 3].into(),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
     event::EventKind,
-    id::{DeliveryId, MessageId},
+    id::{DeliveryId, MessageId, Name},
     message::Priority,
     policy::LateAck,
     publish::{Publish, Published, Routed},
@@ -228,9 +228,11 @@ impl Shard {
         step: &mut Step,
     ) {
         let delivery = &self.deliveries[&settled.delivery];
+        let holder = delivery.grant.as_ref().map(|grant| &grant.consumer).filter(|holder| holder.named);
+        let holder = holder.map(|holder| holder.name.clone());
         let publish = Publish {
             id: reply.id,
-            from: reply.from,
+            from: reply.from.or(holder).unwrap_or_else(|| Name::from_static("agent")),
             verified: reply.verified,
             to: delivery.mailbox.origin(),
             kind: reply.kind,

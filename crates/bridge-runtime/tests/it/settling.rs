@@ -57,3 +57,19 @@ async fn an_answer_tells_which_of_what_it_covers_it_did_not() {
     assert_eq!(again.reply.unwrap().message, reply);
     received.handover.complete();
 }
+
+#[tokio::test]
+async fn an_answer_comes_from_whoever_held_the_question() {
+    let house = House::open().await;
+    house.publish("hello").await;
+    let received = house.receive("claude").await;
+    let token = Credential::Token(received.deliveries[0].token.clone());
+    received.handover.complete();
+    house
+        .bridge
+        .settle(token, Settlement::Answer { reply: NewReply::new("\"hi\""), covers: vec![] })
+        .await
+        .unwrap();
+    let newest = house.bridge.newest_messages(house.session, 1).await.unwrap();
+    assert_eq!(newest[0].from.as_str(), "claude");
+}
