@@ -34,7 +34,11 @@ async fn no_wake_up_is_lost() {
         let message = house.message(&n.to_string()).key(format!("key-{n}").parse().unwrap());
         house.bridge.publish(message).await.unwrap();
     }
-    soon(async { while house.bridge.session(house.session).await.unwrap().pending > 0 {} }).await;
+    let left = async || {
+        let view = house.bridge.session(house.session).await.unwrap();
+        view.pending + view.leased
+    };
+    soon(async { while left().await > 0 {} }).await;
     house.bridge.close_session(house.session).await.unwrap();
     let mut taken = 0;
     for taker in takers {
