@@ -58,7 +58,7 @@ pub(crate) enum ClientError {
     #[error("The bridge at {0} took the call and gave no answer, so it is unknown whether it took effect")]
     Silent(Base),
     /// It said no.
-    #[error("{}", refusal(.0))]
+    #[error("{} ({})", .0.title, .0.code)]
     Refused(Box<Problem>),
     /// The answer is not one that a bridge gives.
     #[error("What answers at {0} is not a bridge of this version (it said {1}); see --url")]
@@ -73,13 +73,6 @@ impl ClientError {
             Self::Refused(problem) => problem.code == bridge_protocol::Code::OutcomeUnknown.as_str(),
             Self::Absent(_) | Self::Foreign(..) => false,
         }
-    }
-}
-
-fn refusal(problem: &Problem) -> String {
-    match &problem.detail {
-        Some(detail) => format!("{}: {detail} ({})", problem.title, problem.code),
-        None => format!("{} ({})", problem.title, problem.code),
     }
 }
 

@@ -47,7 +47,8 @@ impl Default for Config {
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             log_format: LogFormat::Text,
-            log_level: "info".to_owned(),
+            // The protocol library tells each session and each handshake, at a level that others keep for what matters.
+            log_level: "info,rmcp=warn".to_owned(),
         }
     }
 }
@@ -67,7 +68,7 @@ impl Default for Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Layer {
-    /// Address to listen on instead; loopback only, as there is no authentication yet
+    /// Address to listen on; loopback only, as there is no authentication yet [default: 127.0.0.1:8765]
     #[arg(long, env = "BRIDGE_LISTEN", value_name = "ADDRESS", value_parser = parse_listen, hide_env_values = true)]
     #[serde(deserialize_with = "listen")]
     pub(crate) listen: Option<SocketAddr>,
@@ -110,7 +111,7 @@ pub(crate) struct Layer {
         hide_possible_values = true
     )]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged: off, error, warn, info, debug, trace, or by part as in `warn,bridge_mcp=debug` [default: info]
+    /// What is logged: off, error, warn, info, debug, trace, or by part [default: info,rmcp=warn]
     #[arg(long, env = "BRIDGE_LOG", value_name = "LEVEL", hide_env_values = true)]
     pub(crate) log_level: Option<String>,
 }

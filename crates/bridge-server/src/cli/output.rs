@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use bridge_protocol::Time;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::client::ClientError;
 
@@ -55,19 +56,19 @@ impl Output {
 
     /// Says why there is no result.
     pub(super) fn error(&self, error: &anyhow::Error) {
-        match (self.form, error.downcast_ref::<ClientError>()) {
-            (Form::Json, Some(ClientError::Refused(problem))) => {
-                self.note(&serde_json::json!({ "error": problem }).to_string());
-            }
-            (Form::Json, _) => {
-                self.note(&serde_json::json!({ "error": { "detail": format!("{error:#}") } }).to_string());
-            }
-            (Form::Text, _) => {
-                self.note(&format!("error: {error}"));
-                for cause in error.chain().skip(1) {
-                    self.note(&format!("  because: {cause}").replace('\n', "\n    "));
-                }
-            }
+        let problem = match error.downcast_ref::<ClientError>() {
+            Some(ClientError::Refused(problem)) => Some(problem),
+            _ => None,
+        };
+        if self.form == Form::Json {
+            let error =
+                problem.map_or_else(|| json!({ "detail": format!("{error:#}") }), |problem| json!(problem));
+            return self.note(&json!({ "error": error }).to_string());
+        }
+        self.note(&format!("error: {error}"));
+        let causes = error.chain().skip(1).map(ToString::to_string);
+        for cause in problem.and_then(|problem| problem.detail.clone()).into_iter().chain(causes) {
+            self.note(&format!("  because: {}", shown(&cause).replace('\n', "\n    ")));
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Port to listen on at 127.0.0.1; 0 takes a free one [default: 8765]
-    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    /// Port to listen on, instead of the address's; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
     port: Option<u16>,
     #[command(flatten)]
     settings: Layer,
@@ -44,15 +44,16 @@ impl Serve {
         runtime.block_on(serve(&config, output))
     }
 
-    fn config(mut self) -> Result<Config> {
-        if let Some(port) = self.port {
-            self.settings.listen = Some((LISTEN.ip(), port).into());
-        }
+    fn config(self) -> Result<Config> {
         let file = match self.config {
             Some(file) => Layer::read(&file)?,
             None => Layer::default(),
         };
-        Ok(self.settings.over(file.over(Config::default())))
+        let mut config = self.settings.over(file.over(Config::default()));
+        if let Some(port) = self.port {
+            config.listen.set_port(port);
+        }
+        Ok(config)
     }
 }
 
@@ -106,10 +107,11 @@ fn leave(code: i32) -> ! {
 
 fn told(started: &Started) -> String {
     let Started { url, data, .. } = started;
+    let elsewhere = if *url == format!("http://{LISTEN}") { String::new() } else { format!(" --url {url}") };
     format!(
         "The bridge is running.\n\n  \
-           Page    {url}\n  \
-           Agents  {url}/mcp  (what to paste where: bridge mcp config --client claude-code)\n  \
+           Page    {url}/\n  \
+           Agents  bridge mcp config{elsewhere} --client claude-code\n  \
            Data    {}\n\n\
          Ctrl-C stops it.",
         data.display()

@@ -1,6 +1,6 @@
 //! Several agents on one conversation.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -23,27 +23,37 @@ async fn receive(http: &Http, server: &Server, session: &str, consumer: &str, wa
     http.post(&format!("{}/api/receive", server.url), &receive).await
 }
 
-/// Takes and acknowledges until so many messages are done; tells which, in order. Stops in the middle of a batch.
-async fn work(http: &Http, server: &Server, session: &str, consumer: &str, enough: usize) -> Vec<String> {
-    let mut done = Vec::new();
-    while done.len() < enough {
+/// What an agent has done, and what it holds when it stops.
+#[derive(Default)]
+struct Worked {
+    done: Vec<String>,
+    /// Deliveries with the ends of their leases.
+    held: HashMap<String, String>,
+}
+
+/// Takes and acknowledges until so many messages are done. Stops in the middle of a batch.
+async fn work(http: &Http, server: &Server, session: &str, consumer: &str, enough: usize) -> Worked {
+    let mut worked = Worked::default();
+    while worked.done.len() < enough {
         let received = receive(http, server, session, consumer, 2_000).await;
         for granted in received["deliveries"].as_array().unwrap() {
-            if done.len() == enough {
-                break;
+            if worked.done.len() == enough {
+                let text = |name: &str| granted[name].as_str().unwrap().to_owned();
+                worked.held.insert(text("id"), text("lease_until"));
+                continue;
             }
             let settle = json!({ "token": granted["token"], "outcome": "ack" });
             let url = format!("{}/api/settle", server.url);
             let (status, answer) = http.try_call(Method::POST, &url, None, Some(&settle)).await.unwrap();
             match status {
-                200 => done.push(granted["message"]["text"].as_str().unwrap().to_owned()),
+                200 => worked.done.push(granted["message"]["text"].as_str().unwrap().to_owned()),
                 // A busy machine was slower than the lease; it comes again.
                 409 => {}
                 _ => panic!("{status} {answer}"),
             }
         }
     }
-    done
+    worked
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,31 +67,29 @@ async fn what_a_dead_agent_held_goes_to_the_other_and_nothing_goes_to_both() {
         http.post(&format!("{}/api/sessions/{session}/messages", server.url), &message).await;
     }
 
-    let dies = async {
-        let done = work(&http, &server, &session, "dies", 35).await;
-        // It holds half a batch now, and is never heard of again.
-        done
-    };
-    let done_by_the_dead = tokio::time::timeout(PATIENCE, dies).await.unwrap();
-    let lives = work(&http, &server, &session, "lives", MESSAGES - done_by_the_dead.len());
-    let done_by_the_living = tokio::time::timeout(PATIENCE, lives).await.unwrap();
+    let dies = work(&http, &server, &session, "dies", 35);
+    let dead = tokio::time::timeout(PATIENCE, dies).await.unwrap();
+    assert!(!dead.held.is_empty(), "the dead agent held nothing, so this test shows nothing");
+    let lives = work(&http, &server, &session, "lives", MESSAGES - dead.done.len());
+    let living = tokio::time::timeout(PATIENCE, lives).await.unwrap();
 
-    let all: Vec<_> = done_by_the_dead.iter().chain(&done_by_the_living).collect();
+    let all = [dead.done, living.done].concat();
     let expected: Vec<_> = (0..MESSAGES).map(|number| format!("{number:03}")).collect();
-    assert_eq!(all, expected.iter().collect::<Vec<_>>(), "not every message was done once and in order");
+    assert_eq!(all, expected, "not every message was done once and in order");
     assert!(receive(&http, &server, &session, "lives", 0).await["deliveries"].as_array().unwrap().is_empty());
 
-    let mut handed_on = 0;
     for message in http.messages(&server.url, &session).await {
         let id = message["deliveries"][0]["id"].as_str().unwrap();
         let delivery = http.get(&format!("{}/api/deliveries/{id}", server.url)).await;
-        handed_on += usize::from(no_two_held_it_at_once(&delivery) > 1);
+        no_two_held_it_at_once(&delivery);
+        if let Some(until) = dead.held.get(id) {
+            it_was_handed_on_after(until, &delivery);
+        }
     }
-    assert!(handed_on > 0, "the dead agent held nothing, so this test shows nothing");
 }
 
-/// Each hand-over began when the one before it had ended. Tells how many agents had it.
-fn no_two_held_it_at_once(delivery: &Value) -> usize {
+/// Each hand-over began when the one before it had ended.
+fn no_two_held_it_at_once(delivery: &Value) {
     let attempts = delivery["attempts"].as_array().unwrap();
     for pair in attempts.windows(2) {
         let (ended, began) =
@@ -89,5 +97,11 @@ fn no_two_held_it_at_once(delivery: &Value) -> usize {
         assert!(ended <= began, "two held it at once: {delivery}");
     }
     assert_eq!(attempts.last().unwrap()["outcome"], "settled", "{delivery}");
-    attempts.iter().map(|attempt| attempt["consumer"].as_str().unwrap()).collect::<HashSet<_>>().len()
+}
+
+/// The other agent got it when the time was over that the dead one had been told.
+fn it_was_handed_on_after(until: &str, delivery: &Value) {
+    let attempts = delivery["attempts"].as_array().unwrap();
+    let next = attempts.iter().find(|attempt| attempt["consumer"] == "lives").unwrap();
+    assert!(until <= next["presented_at"].as_str().unwrap(), "it was handed on before {until}: {delivery}");
 }

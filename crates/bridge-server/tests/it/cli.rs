@@ -1,8 +1,8 @@
 //! The commands, as a person or a script uses them.
 
 use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Lines, Write},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
 use serde_json::Value;
@@ -188,6 +188,70 @@ fn a_snippet_is_printed_alone_on_standard_output() {
     let desktop: Value = serde_json::from_str(&stdout(&desktop)).unwrap();
     let command = desktop["mcpServers"]["bridge"]["command"].as_str().unwrap();
     assert!(std::path::Path::new(command).is_absolute(), "{command}");
+}
+
+/// A program that speaks MCP over standard input and output, one line a message.
+struct Relay {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Relay {
+    fn start(url: &str) -> Self {
+        let mut program = program();
+        program
+            .args(["mcp", "--url", url, "--agent", "claude-7f3a"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = program.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output).lines() }
+    }
+
+    fn say(&mut self, message: &Value) {
+        writeln!(self.input, "{message}").unwrap();
+    }
+
+    fn ask(&mut self, method: &str, params: &Value) -> Value {
+        self.say(&serde_json::json!({ "jsonrpc": "2.0", "id": method, "method": method, "params": params }));
+        serde_json::from_str(&self.output.next().unwrap().unwrap()).unwrap()
+    }
+
+    fn begin(&mut self) -> Value {
+        let hello = serde_json::json!({
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "test", "version": "1" },
+        });
+        let answer = self.ask("initialize", &hello);
+        self.say(&serde_json::json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        answer
+    }
+}
+
+#[tokio::test]
+async fn an_agent_answers_over_standard_input_and_output() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let session = said(&server, &["session", "new"]);
+    said(&server, &["send", &session, "six times seven?"]);
+    let mut relay = Relay::start(&server.url);
+    assert!(relay.begin()["result"]["serverInfo"].is_object());
+    let mut tool = |name: &str, arguments: Value| {
+        let answer = relay.ask("tools/call", &serde_json::json!({ "name": name, "arguments": arguments }));
+        answer["result"]["structuredContent"].clone()
+    };
+    let pending = tool("get_pending_messages", serde_json::json!({ "session_id": session }));
+    let message = &pending["messages"][0];
+    assert_eq!(message["message"], "six times seven?", "{pending}");
+    let answer = serde_json::json!({
+        "session_id": session, "message_id": message["id"], "handle": message["handle"], "response": "forty-two",
+    });
+    tool("send_response_to_web", answer);
+    let list = json(&server, &["session", "list"]);
+    assert_eq!(list[0]["last_message"]["text"], "forty-two", "{list}");
+    assert_eq!(list[0]["presence"]["consumer"], "claude-7f3a", "{list}");
+    drop(relay.input);
+    assert!(relay.child.wait().unwrap().success());
 }
 
 #[test]
