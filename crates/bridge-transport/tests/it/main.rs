@@ -3,4 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a server that cannot be set up fails its test")]
 
 mod calls;
+mod events;
+mod faults;
+mod heartbeat;
+mod hostile;
+mod limits;
+mod mounting;
+mod origins;
+mod page;
+mod receiving;
+mod serving;
 mod support;

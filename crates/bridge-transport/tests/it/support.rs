@@ -1,8 +1,8 @@
 //! A server on a socket, and a client that says exactly what it is told to say.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Mutex, time::Duration};
 
-use bridge_runtime::Bridge;
+use bridge_runtime::{Bridge, Policy};
 use bridge_store::MemoryStore;
 use bridge_testkit::{clock::ManualClock, fault::FaultyStore};
 use bridge_transport::{Builder, HttpDoor, ServeSettings, Settings, serve};
@@ -24,8 +24,7 @@ pub(crate) struct Server {
     pub(crate) bridge: Bridge,
     pub(crate) store: FaultyStore<MemoryStore>,
     pub(crate) clock: ManualClock,
-    stop: Option<oneshot::Sender<()>>,
-    running: Option<JoinHandle<()>>,
+    running: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
 
 impl Server {
@@ -40,9 +39,18 @@ impl Server {
     }
 
     pub(crate) async fn with(build: impl FnOnce(Builder) -> Builder, serving: ServeSettings) -> Self {
+        Self::with_policy(build, serving, Policy::default()).await
+    }
+
+    pub(crate) async fn with_policy(
+        build: impl FnOnce(Builder) -> Builder,
+        serving: ServeSettings,
+        policy: Policy,
+    ) -> Self {
         let store = FaultyStore::new(MemoryStore::new());
         let clock = ManualClock::new();
-        let bridge = Bridge::builder(store.clone()).clock(clock.clone()).start().await.unwrap();
+        let bridge =
+            Bridge::builder(store.clone()).clock(clock.clone()).policy(policy).start().await.unwrap();
         let door = build(HttpDoor::builder(bridge.clone())).build().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,13 +61,32 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         }));
-        Self { address, bridge, store, clock, stop: Some(stop), running: Some(running) }
+        Self { address, bridge, store, clock, running: Mutex::new(Some((stop, running))) }
     }
 
     /// Tells the server to stop; it may still have something to do.
-    pub(crate) fn stop(&mut self) -> JoinHandle<()> {
-        self.stop.take().unwrap().send(()).unwrap();
-        self.running.take().unwrap()
+    pub(crate) fn stop(&self) -> JoinHandle<()> {
+        let (stop, running) = self.running.lock().unwrap().take().unwrap();
+        stop.send(()).unwrap();
+        running
+    }
+
+    /// Sends a text to the agent's side of a session.
+    pub(crate) async fn say(&self, session: &str, text: &str) -> Value {
+        let body = serde_json::json!({ "text": text }).to_string();
+        let answer = self.post(&format!("/api/sessions/{session}/messages"), &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
+    }
+
+    /// Takes the next message of a session as the agent `name`, and answers it.
+    pub(crate) async fn reply(&self, session: &str, name: &str, text: &str) {
+        let wish = serde_json::json!({"mailbox": format!("session:{session}/agent"), "consumer": name});
+        let received = self.post("/api/receive", &wish.to_string()).await.json();
+        let token = &received["deliveries"][0]["token"];
+        let settle = serde_json::json!({"token": token, "outcome": "answer", "reply": text});
+        let settled = self.post("/api/settle", &settle.to_string()).await;
+        assert_eq!(settled.status, 200, "{settled:?}");
     }
 
     /// A new session, opened as a client would.
@@ -200,6 +227,31 @@ pub(crate) fn with(
 ) -> Request<Full<Bytes>> {
     request.headers_mut().insert(name, value.parse().unwrap());
     request
+}
+
+/// Lets time pass, again and again, until something happens that only happens in time.
+pub(crate) async fn in_time<T>(clock: &ManualClock, step: Duration, what: impl Future<Output = T>) -> T {
+    let mut what = std::pin::pin!(what);
+    soon(async {
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut what => return result,
+                () = tokio::task::yield_now() => clock.advance(step),
+            }
+        }
+    })
+    .await
+}
+
+/// Lets other tasks run until `condition` holds.
+pub(crate) async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) {
+    soon(async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Waits for something that must happen, for as long as a slow machine may need.

@@ -22,7 +22,7 @@ use crate::{
 const PAGE: usize = 4 << 20;
 
 /// Events read at one time while a page is filled.
-const CHUNK: usize = 16;
+const CHUNK: usize = 8;
 
 pub(super) async fn of_session(request: Request) -> Answer {
     let session = request.session()?;

@@ -31,7 +31,7 @@ const HEADER_VALUE: usize = 1_024;
 const PAGE: usize = 4 << 20;
 
 /// Messages read at one time while a page is filled.
-const CHUNK: usize = 10;
+const CHUNK: usize = 8;
 
 pub(super) async fn send(mut request: Request) -> Answer {
     let session = request.session()?;

@@ -1,0 +1,309 @@
+//! What may be sent: each limit, and the answer beyond it.
+
+use std::time::Duration;
+
+use bridge_transport::ServeSettings;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+
+use crate::support::{Server, in_time, request, with};
+
+#[tokio::test]
+async fn a_long_address_is_414() {
+    let server = Server::start().await;
+    let path = |len: usize| format!("/api/sessions?{}", "x".repeat(len - 14));
+    assert_eq!(server.get(&path(8 << 10)).await.status, 200);
+    server.get(&path((8 << 10) + 1)).await.is_problem(414, "uri_too_long");
+    // Beyond its own bound the parser answers, without a body.
+    let answer = server.raw(format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "x".repeat(70_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 414 "), "{answer}");
+}
+
+#[tokio::test]
+async fn many_or_long_headers_are_431() {
+    let server = Server::start().await;
+    let many = |count: usize| {
+        let mut request = request(Method::GET, "/api/sessions", "");
+        // The host is one of them.
+        for n in 1..count {
+            request
+                .headers_mut()
+                .insert(http::HeaderName::try_from(format!("x-{n}")).unwrap(), "1".parse().unwrap());
+        }
+        request
+    };
+    assert_eq!(server.send(many(100)).await.status, 200);
+    server.send(many(101)).await.is_problem(431, "headers_too_large");
+    let long = with(request(Method::GET, "/api/sessions", ""), "x-long", &"x".repeat(64 << 10));
+    server.send(long).await.is_problem(431, "headers_too_large");
+    // Beyond its own bounds the parser answers, without a body.
+    for head in ["x: 1\r\n".repeat(300), format!("x: {}\r\n", "x".repeat(200 << 10))] {
+        let answer = server.raw(format!("GET / HTTP/1.1\r\nhost: localhost\r\n{head}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_413_however_its_length_is_told() {
+    let server = Server::start().await;
+    let path = format!("/api/sessions/{}/messages", server.session().await);
+    let body = |len: usize| format!(r#"{{"text":"{}"}}"#, "x".repeat(len - 11));
+    assert_eq!(server.post(&path, &body(1 << 20)).await.status, 201);
+    server.post(&path, &body((1 << 20) + 1)).await.is_problem(413, "body_too_large");
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    let mut raw = server.connect().await;
+    raw.write(format!("{head}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(17))).await;
+    assert!(raw.until("body_too_large").await.starts_with("HTTP/1.1 413 "));
+    // Who asks first is answered at once, and so is who says that no end is in sight.
+    for more in ["content-length: 1048577\r\nexpect: 100-continue\r\n", "content-length: 99999999999\r\n"] {
+        let mut raw = server.connect().await;
+        raw.write(format!("{head}{more}\r\n")).await;
+        assert!(raw.until("body_too_large").await.starts_with("HTTP/1.1 413 "));
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_json_and_not_compressed() {
+    let server = Server::start().await;
+    let path = format!("/api/sessions/{}/messages", server.session().await);
+    let body = r#"{"text": "x"}"#;
+    for kind in
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""]
+    {
+        let request = with(request(Method::POST, &path, body), "content-type", kind);
+        server.send(request).await.is_problem(415, "unsupported_media_type");
+    }
+    let mut untyped = request(Method::POST, &path, body);
+    untyped.headers_mut().remove("content-type");
+    server.send(untyped).await.is_problem(415, "unsupported_media_type");
+    server.send(request(Method::POST, &path, "")).await.is_problem(415, "unsupported_media_type");
+    for coding in ["gzip", "br", "deflate", "gzip, gzip"] {
+        let request = with(request(Method::POST, &path, body), "content-encoding", coding);
+        server.send(request).await.is_problem(415, "unsupported_media_type");
+    }
+    let merge = with(request(Method::POST, &path, body), "content-type", "application/merge-patch+json");
+    assert_eq!(server.send(merge).await.status, 201);
+}
+
+#[tokio::test]
+async fn json_is_sound_and_not_deep() {
+    let server = Server::start().await;
+    let path = format!("/api/sessions/{}/messages", server.session().await);
+    let nested =
+        |depth: usize| format!(r#"{{"payload": {}{}}}"#, "[".repeat(depth - 1), "]".repeat(depth - 1));
+    assert_eq!(server.post(&path, &nested(64)).await.status, 201);
+    for deep in [65, 200, 300_000] {
+        server.post(&path, &nested(deep)).await.is_problem(400, "invalid_json");
+    }
+    for bad in
+        ["{", "{\"text\": \"x\"", "{\"text\": \"\\ud800\"}", "nonsense", "{\"text\": 1e}", "\u{feff}{}"]
+    {
+        server.post(&path, bad).await.is_problem(400, "invalid_json");
+    }
+    let bytes = Request::post(&path).header("host", "localhost").header("content-type", "application/json");
+    let bytes = bytes.body(Full::new(Bytes::from_static(b"{\"text\": \"\xff\"}"))).unwrap();
+    server.send(bytes).await.is_problem(400, "invalid_json");
+}
+
+#[tokio::test]
+async fn a_field_that_is_wrong_is_named() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    let messages = format!("/api/sessions/{session}/messages");
+    for (path, body, pointer) in [
+        (&*messages, r#"{"text": " "}"#, "/text"),
+        (&messages, r#"{"text": 5}"#, "/text"),
+        (&messages, "{}", "/text"),
+        (&messages, r#"{"text": "x", "payload": 1}"#, "/payload"),
+        (&messages, r#"{"text": "x", "from": "me"}"#, "/from"),
+        (&messages, r#"{"text": "x", "ttl_ms": 0}"#, "/ttl_ms"),
+        (&messages, r#"{"text": "x", "ttl_ms": 315360000001}"#, "/ttl_ms"),
+        (&messages, r#"{"text": "x", "ttl_ms": -1}"#, "/ttl_ms"),
+        (&messages, r#"{"text": "x", "delay_ms": 18446744073709551615}"#, "/delay_ms"),
+        (&messages, r#"{"text": "x", "reply_to": "x"}"#, "/reply_to"),
+        (&messages, r#"{"text": "x", "type": "bounce"}"#, "/type"),
+        (&messages, r#"{"text": "x", "type": ""}"#, "/type"),
+        (&messages, r#"{"text": "x", "headers": {"a": 1}}"#, "/headers/a"),
+        (&messages, r#"{"text": "x", "headers": {"": "1"}}"#, "/headers"),
+        (&messages, "[]", ""),
+        ("/api/sessions", r#"{"title": "a\u0000"}"#, "/title"),
+        ("/api/receive", r#"{"mailbox": "x"}"#, "/mailbox"),
+        ("/api/receive", r#"{"mailbox": "session:default/agent", "wait_ms": 60001}"#, "/wait_ms"),
+        ("/api/receive", r#"{"mailbox": "session:default/agent", "max": 0}"#, "/max"),
+        ("/api/receive", r#"{"mailbox": "session:default/agent", "lease_ms": 999}"#, "/lease_ms"),
+        ("/api/receive", r#"{"mailbox": "session:default/agent", "consumer": ""}"#, "/consumer"),
+        ("/api/settle", r#"{"outcome": "ack"}"#, "/token"),
+        ("/api/settle", r#"{"token": "x", "outcome": "done"}"#, "/outcome"),
+        ("/api/settle", r#"{"token": "x", "outcome": "answer"}"#, "/reply"),
+        ("/api/settle", r#"{"token": "x", "outcome": "answer", "reply": " "}"#, "/reply"),
+        ("/api/settle", r#"{"token": "x", "outcome": "answer", "reply": 5}"#, "/reply"),
+        ("/api/settle", r#"{"items": [{"token": 5, "outcome": "ack"}]}"#, "/items/0/token"),
+    ] {
+        let problem = server.post(path, body).await.is_problem(400, "invalid_field");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
+    }
+    let log = format!("/api/sessions/{session}/events");
+    for (path, name) in [
+        ("/api/sessions?limit=0", "limit"),
+        ("/api/sessions?limit=101", "limit"),
+        ("/api/sessions?cursor=x", "cursor"),
+        (&*format!("{log}?limit=x"), "limit"),
+        (&format!("{log}?wait_ms=60001"), "wait_ms"),
+        ("/api/get_latest_response/default?reader=", "reader"),
+    ] {
+        let problem = server.get(path).await.is_problem(400, "invalid_field");
+        assert_eq!(problem["errors"][0]["parameter"], name, "{path}");
+    }
+    for path in [format!("{log}?after=x"), format!("{messages}?cursor=x"), format!("{messages}?cursor=0")] {
+        server.get(&path).await.is_problem(400, "invalid_cursor");
+    }
+    let named =
+        with(request(Method::POST, &messages, r#"{"text": "x"}"#), "x-bridge-client", &"x".repeat(256));
+    let problem = server.send(named).await.is_problem(400, "invalid_field");
+    assert_eq!(problem["errors"][0]["header"], "x-bridge-client");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_by_its_kind() {
+    let server = Server::start().await;
+    let unknown = format!("ses_{:032x}", 1);
+    let delivery = format!("/api/deliveries/dlv_{:032x}", 1);
+    for (path, code) in [
+        ("/api/nothing", "not_found"),
+        ("/api/sessions/", "not_found"),
+        ("/nothing", "not_found"),
+        ("/", "not_found"),
+        ("/api/sessions/x", "unknown_session"),
+        (&*format!("/api/sessions/{unknown}"), "unknown_session"),
+        (&format!("/api/sessions/{unknown}/messages"), "unknown_session"),
+        (&format!("/api/sessions/{unknown}/events"), "unknown_session"),
+        (&format!("/api/get_latest_response/{unknown}"), "unknown_session"),
+        (&delivery, "unknown_delivery"),
+        ("/api/deliveries/x", "unknown_delivery"),
+    ] {
+        server.get(path).await.is_problem(404, code);
+    }
+    for (path, body, code) in [
+        (format!("{delivery}/cancel"), "", "unknown_delivery"),
+        (format!("{delivery}/redrive"), "{}", "unknown_delivery"),
+        (format!("/api/sessions/{unknown}/messages"), r#"{"text": "x"}"#, "unknown_session"),
+        ("/api/settle".into(), r#"{"token": "x", "outcome": "ack"}"#, "unknown_token"),
+        ("/api/receive".into(), &*format!(r#"{{"mailbox": "session:{unknown}/agent"}}"#), "unknown_mailbox"),
+    ] {
+        server.post(&path, body).await.is_problem(404, code);
+    }
+    let user = format!(r#"{{"mailbox": "session:{}/user"}}"#, server.session().await);
+    server.post("/api/receive", &user).await.is_problem(409, "not_leased");
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_taken_is_405_and_told_which_are() {
+    let server = Server::start().await;
+    for (method, path, allow) in [
+        (Method::PUT, "/api/sessions", "GET, POST, HEAD, OPTIONS"),
+        (Method::GET, "/api/receive", "POST, OPTIONS"),
+        (Method::HEAD, "/api/receive", "POST, OPTIONS"),
+        (Method::POST, "/health", "GET, HEAD, OPTIONS"),
+        (Method::GET, "/api/create_new_session", "POST, OPTIONS"),
+        (Method::HEAD, "/api/get_latest_response/default", "GET, OPTIONS"),
+        (Method::from_bytes(b"BREW").unwrap(), "/api/sessions/x", "GET, PATCH, DELETE, HEAD, OPTIONS"),
+    ] {
+        let answer = server.send(request(method.clone(), path, "")).await;
+        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, allow), "{method} {path}");
+        if method != Method::HEAD {
+            answer.is_problem(405, "method_not_allowed");
+        }
+    }
+    let options = server.send(request(Method::OPTIONS, "/api/settle", "")).await;
+    assert_eq!((options.status.as_u16(), options.header("allow")), (204, "POST, OPTIONS"));
+}
+
+#[tokio::test]
+async fn a_head_is_a_get_without_its_body() {
+    let server = Server::start().await;
+    for path in ["/health", "/health/live", "/api/sessions", "/api/events", "/api/nothing"] {
+        let (get, head) = (server.get(path).await, server.send(request(Method::HEAD, path, "")).await);
+        assert_eq!(
+            (head.status, head.header("content-type")),
+            (get.status, get.header("content-type")),
+            "{path}"
+        );
+        assert!(head.body.is_empty() && !get.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_given_is_406() {
+    let server = Server::start().await;
+    let accept = |path, kind| with(request(Method::GET, path, ""), "accept", kind);
+    server.send(accept("/api/sessions", "text/html")).await.is_problem(406, "not_acceptable");
+    server.send(accept("/api/sessions", "text/event-stream")).await.is_problem(406, "not_acceptable");
+    server.send(accept("/api/events", "image/png")).await.is_problem(406, "not_acceptable");
+    for kind in ["application/json", "text/html, */*;q=0.1", "application/*"] {
+        assert_eq!(server.send(accept("/api/sessions", kind)).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stops_coming_is_408() {
+    let server = Server::start().await;
+    let mut raw = server.connect().await;
+    let head = "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    raw.write(format!("{head}content-length: 10\r\n\r\n{{")).await;
+    let answer = in_time(&server.clock, Duration::from_secs(1), raw.rest()).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("request_timeout"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_stops_coming_ends_the_connection() {
+    let mut serving = ServeSettings::default();
+    serving.header_time = Duration::from_millis(50);
+    let server = Server::with(|door| door, serving).await;
+    // The parser's own clock.
+    assert_eq!(server.raw("GET / HTTP/1.1\r\nhost: loc").await, "");
+    // Ours: before the parser knows which protocol it is.
+    for beginning in ["", "P", "PRI * HTTP/2.0\r\n"] {
+        let mut raw = server.connect().await;
+        raw.write(beginning).await;
+        assert_eq!(in_time(&server.clock, Duration::from_secs(1), raw.rest()).await, "");
+    }
+}
+
+#[tokio::test]
+async fn bodies_and_calls_are_bounded_all_together() {
+    let server = Server::with_settings(|settings| settings.limits.bodies = 1_000).await;
+    let path = format!("/api/sessions/{}/messages", server.session().await);
+    let long = format!(r#"{{"text": "{}"}}"#, "x".repeat(1_000));
+    let refused = server.post(&path, &long).await;
+    refused.is_problem(503, "overloaded");
+    assert_eq!(refused.header("retry-after"), "1");
+    for _ in 0..3 {
+        assert_eq!(
+            server.post(&path, &long[..400].replace("xxx", "x\"}   ")[..400]).await.status.as_u16() / 100,
+            4
+        );
+    }
+    assert_eq!(server.post(&path, r#"{"text": "short"}"#).await.status, 201);
+    let server = Server::with_settings(|settings| settings.limits.calls = 0).await;
+    server.get("/api/sessions").await.is_problem(503, "overloaded");
+}
+
+#[tokio::test]
+async fn every_answer_bears_an_id_and_says_how_to_treat_it() {
+    let server = Server::start().await;
+    for path in ["/api/sessions", "/api/nothing", "/health"] {
+        let answer = server.get(path).await;
+        assert!(answer.header("x-request-id").starts_with("req_"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
+    let ask = |id: &str| with(request(Method::GET, "/api/nothing", ""), "x-request-id", id);
+    let answer = server.send(ask("abc-1")).await;
+    assert_eq!(answer.is_problem(404, "not_found")["request_id"], "abc-1");
+    for insane in ["", "a b", &"x".repeat(129), "\u{e9}"] {
+        assert!(server.send(ask(insane)).await.header("x-request-id").starts_with("req_"), "{insane}");
+    }
+}

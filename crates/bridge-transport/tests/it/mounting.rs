@@ -1,0 +1,71 @@
+//! Services behind the door, and the door behind other services.
+
+use std::convert::Infallible;
+
+use bridge_runtime::Bridge;
+use bridge_store::MemoryStore;
+use bridge_transport::{Body, HttpDoor, Mounted, ServeSettings};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use tower::{Service, ServiceExt, service_fn};
+
+use crate::support::{Server, request, with};
+
+/// Says what it was asked, and panics if asked to.
+fn echo() -> Mounted {
+    Mounted::new(service_fn(|request: Request<Body>| async move {
+        assert_ne!(request.uri().path(), "/mcp/panic", "as it was told");
+        let path = request.uri().path().to_owned();
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let text = format!("{path} {}", body.len());
+        Ok::<_, Infallible>(Response::new(Full::from(text).map_err(Into::into).boxed_unsync()))
+    }))
+}
+
+#[tokio::test]
+async fn a_mounted_service_gets_what_is_let_in_and_nothing_else() {
+    let server = Server::with(|door| door.mount("/mcp", echo()), ServeSettings::default()).await;
+    assert_eq!(&*server.post("/mcp", "12345").await.body, b"/mcp 5");
+    assert_eq!(&*server.get("/mcp/below?x=1").await.body, b"/mcp/below 0");
+    server.get("/mcpx").await.is_problem(404, "not_found");
+    let foreign = with(request(Method::POST, "/mcp", "x"), "origin", "https://evil.example");
+    server.send(foreign).await.is_problem(403, "forbidden_origin");
+    let rebound = with(request(Method::POST, "/mcp", "x"), "host", "evil.example");
+    server.send(rebound).await.is_problem(421, "unknown_host");
+    server.post("/mcp", &"x".repeat((1 << 20) + 1)).await.is_problem(413, "body_too_large");
+    let answer = server.post("/mcp", "x").await;
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_without_a_word_about_it() {
+    let server = Server::with(|door| door.mount("/mcp", echo()), ServeSettings::default()).await;
+    let answer = server.post("/mcp/panic", "").await;
+    answer.is_problem(500, "internal");
+    assert!(!String::from_utf8_lossy(&answer.body).contains("told"));
+    assert_eq!(server.post("/mcp", "1").await.status, 200);
+}
+
+/// What a stack such as axum asks of a service that it nests.
+fn nest<S, B>(service: S) -> S
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    service
+}
+
+#[tokio::test]
+async fn the_door_is_a_service_for_any_body() {
+    let bridge = Bridge::builder(MemoryStore::new()).start().await.unwrap();
+    let door = HttpDoor::builder(bridge).build().unwrap();
+    let request = || Request::get("/health").header("host", "localhost");
+    let door = nest::<_, Full<Bytes>>(door);
+    assert_eq!(
+        door.clone().oneshot(request().body(Full::<Bytes>::default()).unwrap()).await.unwrap().status(),
+        200
+    );
+    let door = nest::<_, String>(door);
+    assert_eq!(door.oneshot(request().body(String::new()).unwrap()).await.unwrap().status(), 200);
+}
