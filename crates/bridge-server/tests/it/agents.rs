@@ -83,7 +83,7 @@ async fn what_a_dead_agent_held_goes_to_the_other_and_nothing_goes_to_both() {
         let delivery = http.get(&format!("{}/api/deliveries/{id}", server.url)).await;
         no_two_held_it_at_once(&delivery);
         if let Some(until) = dead.held.get(id) {
-            it_was_handed_on_after(until, &delivery);
+            the_lease_lasted(until, &delivery);
         }
     }
 }
@@ -99,9 +99,10 @@ fn no_two_held_it_at_once(delivery: &Value) {
     assert_eq!(attempts.last().unwrap()["outcome"], "settled", "{delivery}");
 }
 
-/// The other agent got it when the time was over that the dead one had been told.
-fn it_was_handed_on_after(until: &str, delivery: &Value) {
+/// The dead agent had it for as long as it was told, and then the other one got it.
+fn the_lease_lasted(until: &str, delivery: &Value) {
     let attempts = delivery["attempts"].as_array().unwrap();
-    let next = attempts.iter().find(|attempt| attempt["consumer"] == "lives").unwrap();
-    assert!(until <= next["presented_at"].as_str().unwrap(), "it was handed on before {until}: {delivery}");
+    let last = attempts.iter().rfind(|attempt| attempt["consumer"] == "dies").unwrap();
+    assert!(until <= last["ended_at"].as_str().unwrap(), "it was taken away before {until}: {delivery}");
+    assert_eq!(attempts.last().unwrap()["consumer"], "lives", "{delivery}");
 }
