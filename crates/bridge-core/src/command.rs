@@ -9,7 +9,7 @@ use crate::{
     id::{DeliveryId, MessageId, Name, SessionId, TaskId},
     log::Seq,
     mailbox::Presence,
-    publish::{Publish, PublishError, Published},
+    publish::{IdempotencyRecord, Publish, PublishError, Published},
     receive::{Receive, ReceiveError, Received},
     session::{OpenSession, Session, SessionError},
     settle::{Settle, SettleError, Settled},
@@ -68,13 +68,15 @@ pub enum Command {
     Unpark(CallId),
     /// An answer that granted leases never arrived: those its consumer has not used end. Not answered.
     AnswerLost(LostAnswer),
-    /// Remove rows that nobody will ask for again. Not answered.
-    Forget(Vec<RowKey>),
+    /// Forget publishes whose time has passed, if they are still the ones that are remembered. Not answered.
+    Forget(Vec<IdempotencyRecord>),
 }
 
 /// The answer of a receive that could not be handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostAnswer {
+    /// Its number.
+    pub answer: u64,
     /// What it granted.
     pub granted: Vec<(DeliveryId, Lease)>,
     /// Whether the caller can repeat the attempt: then the leases wait a little for it.

@@ -101,11 +101,16 @@ impl FromStr for SessionId {
 /// The low 62 bits of a UUIDv7: random, free to be changed without touching its time, version or variant.
 const RANDOM: u128 = (1 << 62) - 1;
 
-/// Mixes `salt` into the random bits of a UUIDv7; the same input gives the same id.
+/// Makes new random bits of those of a UUIDv7 and `salt`; the same input gives the same id.
+///
+/// No chain of derivations leads back: a derived id can itself be derived from, in any order.
 const fn derive(id: u128, salt: u64) -> u128 {
-    // The multiplier of SplitMix64: odd, so that different salts stay different.
-    let mixed = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) as u128;
-    (id & !RANDOM) | ((id ^ mixed) & RANDOM)
+    // The finaliser of SplitMix64.
+    let mut mixed = ((id & RANDOM) as u64).wrapping_add(salt.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    (id & !RANDOM) | (mixed as u128 & RANDOM)
 }
 
 impl MessageId {
@@ -232,5 +237,29 @@ pub struct NodeId(pub u128);
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "node {:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn derived_ids_never_meet() {
+        let mut seen = BTreeSet::new();
+        for message in 1..50u128 {
+            let mut message = MessageId(message << 64 | 7);
+            for _ in 0..5 {
+                let mut delivery = DeliveryId::of(message, 0);
+                for _ in 0..5 {
+                    assert!(seen.insert(delivery.0), "{delivery} is there twice");
+                    assert!(seen.insert(MessageId::bounce_of(delivery).0));
+                    delivery = delivery.redriven();
+                }
+                message = MessageId::bounce_of(delivery);
+            }
+        }
     }
 }

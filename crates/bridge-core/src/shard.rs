@@ -41,6 +41,7 @@ use crate::{
     id::{DeliveryId, MessageId, Name, SessionId, TaskId},
     log::Seq,
     policy::Policy,
+    publish::IdempotencyRecord,
     session::Session,
     store::{Row, RowKey},
     task::Task,
@@ -85,8 +86,10 @@ pub struct Shard {
     attempts: BTreeMap<(Consumer, Address, Name), Lease>,
     /// What each consumer holds.
     held: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
-    /// Where each parked receive waits.
-    parked: BTreeMap<CallId, Address>,
+    /// Where each parked receive waits, and whose it is.
+    parked: BTreeMap<CallId, (Address, Consumer)>,
+    /// Answers that told of leases so far.
+    answers: u64,
     tasks: BTreeMap<TaskId, Task>,
     /// Rows that are not live: fetched, or written lately.
     cold: Cold,
@@ -111,6 +114,7 @@ impl Shard {
             attempts: BTreeMap::new(),
             held: BTreeMap::new(),
             parked: BTreeMap::new(),
+            answers: 0,
             tasks: BTreeMap::new(),
             cold: Cold::default(),
             timers: Timers::default(),
@@ -212,8 +216,8 @@ impl Shard {
                 self.answer_lost(&lost, now, step);
                 return None;
             }
-            Command::Forget(keys) => {
-                self.forget(keys, step);
+            Command::Forget(records) => {
+                self.forget(records, step);
                 return None;
             }
         })
@@ -270,11 +274,13 @@ impl Shard {
             }
             Command::Inspect(message) => self.name_chain(*message, keys),
             Command::OpenTask(open) => keys.extend(open.mailbox.session().map(RowKey::Session)),
+            Command::Forget(records) => {
+                keys.extend(records.iter().map(|record| RowKey::Idempotency(record.scope.clone())));
+            }
             Command::InspectTask(_)
             | Command::CancelTask(_)
             | Command::Unpark(_)
-            | Command::AnswerLost(_)
-            | Command::Forget(_) => {}
+            | Command::AnswerLost(_) => {}
         }
     }
 
@@ -310,10 +316,14 @@ impl Shard {
         self.chain(message).cloned().collect()
     }
 
-    fn forget(&mut self, keys: Vec<RowKey>, step: &mut Step) {
-        for key in keys {
-            self.cold.remove(&key);
-            step.delete(key);
+    fn forget(&mut self, records: Vec<IdempotencyRecord>, step: &mut Step) {
+        for record in records {
+            let key = RowKey::Idempotency(record.scope.clone());
+            // The key may have been used again since its record was looked up.
+            if self.cold.get(&key) == Some(&Row::Idempotency(record)) {
+                self.cold.insert(key.clone(), None);
+                step.delete(key);
+            }
         }
     }
 

@@ -72,6 +72,8 @@ struct Stage {
     waiting: BTreeMap<CallId, String>,
     tasks: BTreeMap<String, TaskId>,
     ids: u128,
+    /// The last answer that granted something.
+    last_answer: u64,
 }
 
 /// A command's words: its name, what follows, and the settings `name=value`.
@@ -127,6 +129,7 @@ impl Stage {
             waiting: BTreeMap::new(),
             tasks: BTreeMap::new(),
             ids: 0,
+            last_answer: 0,
         }
     }
 
@@ -229,7 +232,8 @@ impl Stage {
             }
             "lose" => {
                 let granted = words.plain.iter().map(|label| self.lease(label, None)).collect();
-                Command::AnswerLost(LostAnswer { granted, repeatable: words.set.contains_key("repeatable") })
+                let repeatable = words.set.contains_key("repeatable");
+                Command::AnswerLost(LostAnswer { answer: self.last_answer, granted, repeatable })
             }
             verb => panic!("a script does not know `{verb}`"),
         }
@@ -329,6 +333,9 @@ impl Stage {
     /// Remembers what an answer gave.
     fn note(&mut self, answer: &Answer) {
         if let Answer::Received(Ok(received)) = answer {
+            if !received.granted.is_empty() {
+                self.last_answer = received.answer;
+            }
             for granted in received.granted.iter().chain(&received.held) {
                 self.leases.insert((granted.message, granted.attempt), (granted.delivery, granted.lease));
             }

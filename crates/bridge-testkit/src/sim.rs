@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use bridge_core::{
     Address, Answer, CallId, Class, Command, Consumer, DeliveryId, Headers, Idempotency, IdempotencyScope,
     Lease, LostAnswer, MessageId, Name, OpenSession, Outcome, Policy, Priority, Proof, Publish, Receive,
-    Reply, Seq, SessionId, Settle, Side,
+    Reply, Row, RowKey, Seq, SessionId, Settle, Side,
 };
 
 use crate::{
@@ -70,6 +70,8 @@ struct Sim {
     /// Settlements to be repeated.
     settled: Vec<Settle>,
     parked: BTreeMap<CallId, Receive>,
+    /// The last answer that told of leases.
+    last_answer: u64,
 }
 
 /// Small numbers, so that limits are met and longer work takes several steps.
@@ -106,6 +108,7 @@ impl Sim {
             attempts: Vec::new(),
             settled: Vec::new(),
             parked: BTreeMap::new(),
+            last_answer: 0,
         }
     }
 
@@ -142,13 +145,13 @@ impl Sim {
                 None => self.settle(),
             },
             85..88 => match self.rng.pick(&self.messages).copied() {
-                Some(message) => Command::Cancel(DeliveryId::of(message, 0)),
+                Some(message) => Command::Cancel(self.delivery(message)),
                 None => self.publish(),
             },
             88..91 => match self.rng.pick(&self.messages).copied() {
                 Some(message) => {
                     let ttl = self.rng.chance(30).then_some(Duration::from_secs(20));
-                    Command::Redrive(DeliveryId::of(message, 0), ttl)
+                    Command::Redrive(self.delivery(message), ttl)
                 }
                 None => self.publish(),
             },
@@ -161,7 +164,8 @@ impl Sim {
                 let from = self.rng.below(self.held.len() as u64 + 1);
                 let lost = self.held.iter().skip(usize::try_from(from).unwrap_or(0)).take(2);
                 let granted = lost.map(|held| (held.delivery, held.lease)).collect();
-                Command::AnswerLost(LostAnswer { granted, repeatable: self.rng.chance(50) })
+                let repeatable = self.rng.chance(50);
+                Command::AnswerLost(LostAnswer { answer: self.last_answer, granted, repeatable })
             }
             97..99 => match self.parked.keys().next().copied() {
                 Some(call) => Command::Unpark(call),
@@ -259,6 +263,19 @@ impl Sim {
         Command::Settle(settle)
     }
 
+    /// One of the lives of a message.
+    fn delivery(&mut self, message: MessageId) -> DeliveryId {
+        let mut delivery = DeliveryId::of(message, 0);
+        let disk = self.world.disk();
+        while let Some(Row::Delivery(row)) = disk.get(&RowKey::Delivery(delivery))
+            && let Some(successor) = row.redriven_as
+            && self.rng.chance(80)
+        {
+            delivery = successor;
+        }
+        delivery
+    }
+
     /// A lease some client remembers: rather a new one than an old one.
     fn recent(&mut self) -> Option<Held> {
         let newest = self.held.len().saturating_sub(6);
@@ -329,6 +346,7 @@ impl Sim {
                     self.oracle.published(self.world.disk(), published.message, scope)?;
                 }
                 (Answer::Received(Ok(received)), _) => {
+                    self.last_answer = received.answer;
                     for granted in received.granted {
                         self.oracle.granted(granted.delivery, granted.lease)?;
                         self.held.push(Held {

@@ -19,13 +19,22 @@ pub(super) struct Batch {
     pub(super) members: BTreeSet<DeliveryId>,
     pub(super) started: Timestamp,
     pub(super) until: Timestamp,
-    /// The answer that granted it was lost; a repetition of the attempt takes that back.
-    lost: bool,
+    /// What became of the answers that told of it.
+    pub(super) told: Told,
+}
+
+/// What became of the answers that told of a batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    /// The last of them.
+    answer: u64,
+    /// That one was lost, and then the batch ends, unless its attempt is repeated before.
+    lost_until: Option<Timestamp>,
 }
 
 impl Batch {
-    pub(super) const fn new(grant: &Grant) -> Self {
-        Self { members: BTreeSet::new(), started: grant.started, until: grant.until, lost: false }
+    pub(super) fn new(grant: &Grant) -> Self {
+        Self { members: BTreeSet::new(), started: grant.started, until: grant.until, told: Told::default() }
     }
 }
 
@@ -112,11 +121,16 @@ impl Shard {
         granted.into_iter().map(|(_, told)| told).collect()
     }
 
-    /// The attempt is repeated: its answer has not been lost after all.
-    pub(super) fn keep_batch(&mut self, batch: Lease) {
-        if let Some(batch) = self.batches.get_mut(&batch) {
-            batch.lost = false;
+    /// An answer tells of these leases: what became of earlier ones does not matter any more. Gives its number.
+    pub(super) fn told_in_answer<'a>(&mut self, told: impl IntoIterator<Item = &'a Granted>) -> u64 {
+        self.answers += 1;
+        for granted in told {
+            let grant = self.deliveries.get(&granted.delivery).and_then(|delivery| delivery.grant.as_ref());
+            if let Some(batch) = grant.and_then(|grant| self.batches.get_mut(&grant.batch)) {
+                batch.told = Told { answer: self.answers, lost_until: None };
+            }
         }
+        self.answers
     }
 
     /// The time of a batch is over: of each lane the first member is charged, the others come back as they were.
@@ -155,10 +169,15 @@ impl Shard {
             })
             .collect();
         for lease in batches {
-            let Some(batch) = self.batches.get_mut(&lease) else { continue };
-            batch.lost = true;
+            // If a later answer tells of the batch, it does not matter that this one was lost.
+            let Some(batch) = self.batches.get_mut(&lease).filter(|batch| batch.told.answer == lost.answer)
+            else {
+                continue;
+            };
+            let grace = if lost.repeatable { self.policy.lost_answer_grace } else { Duration::ZERO };
+            batch.told.lost_until = Some(now + grace);
             if lost.repeatable {
-                self.timers.set(now + self.policy.lost_answer_grace, Timer::AnswerLost(lease));
+                self.timers.set(now + grace, Timer::AnswerLost(lease));
             } else {
                 self.end_lost(lease, now, step);
             }
@@ -167,8 +186,11 @@ impl Shard {
 
     /// Ends what is left of a batch whose answer was lost: what its consumer has used shows that it was not.
     pub(super) fn end_lost(&mut self, batch: Lease, now: Timestamp, step: &mut Step) {
-        let Some(members) =
-            self.batches.get(&batch).filter(|batch| batch.lost).map(|batch| batch.members.clone())
+        let Some(members) = self
+            .batches
+            .get(&batch)
+            .filter(|batch| batch.told.lost_until.is_some_and(|until| until <= now))
+            .map(|batch| batch.members.clone())
         else {
             return;
         };

@@ -12,6 +12,8 @@ pub(super) struct Cold {
     rows: BTreeMap<RowKey, Option<Row>>,
     /// Keys in the order they came; one that is gone from `rows` is stale.
     order: VecDeque<RowKey>,
+    /// Keys that came since rows were last forgotten: the next step may be about them.
+    fresh: usize,
 }
 
 impl Cold {
@@ -26,6 +28,7 @@ impl Cold {
     pub(super) fn insert(&mut self, key: RowKey, row: Option<Row>) {
         if self.rows.insert(key.clone(), row).is_none() {
             self.order.push_back(key);
+            self.fresh += 1;
         }
     }
 
@@ -34,13 +37,12 @@ impl Cold {
         self.insert(row.key(), Some(row));
     }
 
-    pub(super) fn remove(&mut self, key: &RowKey) {
-        self.rows.remove(key);
-    }
-
-    /// Forgets the oldest rows beyond `max`. Only between steps: what a step wrote is in the store by then.
+    /// Forgets the oldest rows beyond `max`, but none that came since the last time. Only between steps: what a step wrote
+    /// is in the store by then.
     pub(super) fn trim(&mut self, max: usize) {
-        while self.rows.len() > max || self.order.len() > 2 * max {
+        let most = max.max(self.fresh);
+        self.fresh = 0;
+        while self.order.len() > most {
             let Some(key) = self.order.pop_front() else { break };
             self.rows.remove(&key);
         }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Shard, Step, Subject};
+use super::{Shard, Step, Subject, publish::Author};
 use crate::{
     delivery::{DeadReason, Delivery, State},
     event::EventKind,
@@ -87,6 +87,6 @@ impl Shard {
             ttl: Some(self.policy.bounce_ttl),
             idempotency: None,
         };
-        self.accept(bounce, now, step);
+        self.accept(Author::Bridge, bounce, now, step);
     }
 }

@@ -24,9 +24,15 @@ impl Shard {
         change: impl FnOnce(&mut Delivery),
     ) {
         let mut delivery = self.deliveries.remove(&id).expect("the caller has just seen this delivery");
+        let batch = delivery.grant.as_ref().map(|grant| grant.batch);
+        let told = batch.and_then(|batch| self.batches.get(&batch)).map(|batch| batch.told);
         self.unindex(&delivery);
         change(&mut delivery);
         self.insert(delivery, now, step);
+        // A batch of one is gone in between; what became of its answers is not.
+        if let (Some(batch), Some(told)) = (batch.and_then(|batch| self.batches.get_mut(&batch)), told) {
+            batch.told = told;
+        }
     }
 
     /// Adds a delivery; the row is written with the step.
@@ -124,6 +130,11 @@ impl Shard {
                 let attempt = (grant.consumer.clone(), delivery.mailbox.clone(), grant.attempt_id.clone());
                 self.attempts.remove(&attempt);
             }
+        }
+        if self.credit_left(&grant.consumer) == 0 {
+            // It may now take something wherever it waits.
+            let waits = self.parked.values().filter(|(_, consumer)| *consumer == grant.consumer);
+            self.dirty.extend(waits.map(|(mailbox, _)| mailbox.clone()));
         }
         if let Some(held) = self.held.get_mut(&grant.consumer) {
             held.remove(&delivery.id);

@@ -16,6 +16,15 @@ use crate::{
     time::Timestamp,
 };
 
+/// Who wrote a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// Whoever sent it.
+    Sender,
+    /// The bridge, to tell a sender that a message was given up.
+    Bridge,
+}
+
 impl Publish {
     /// The scope of its key, if it has one.
     pub(super) fn idempotency_scope(&self) -> Option<IdempotencyScope> {
@@ -48,7 +57,7 @@ impl Shard {
         }
         self.room(&publish.to)?;
         let idempotency = publish.idempotency.clone();
-        let published = self.accept(publish, now, step);
+        let published = self.accept(Author::Sender, publish, now, step);
         if let (Some(scope), Some(idempotency)) = (scope, idempotency) {
             let record = IdempotencyRecord {
                 scope,
@@ -114,7 +123,13 @@ impl Shard {
     }
 
     /// Accepts a message that has passed every check.
-    pub(super) fn accept(&mut self, publish: Publish, now: Timestamp, step: &mut Step) -> Published {
+    pub(super) fn accept(
+        &mut self,
+        author: Author,
+        publish: Publish,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Published {
         let session = publish.to.session();
         let delivery_id = DeliveryId::of(publish.id, 0);
         let subject = Subject { session, message: Some(publish.id), delivery: Some(delivery_id) };
@@ -122,7 +137,7 @@ impl Shard {
         let deliver_at = (!publish.delay.is_zero()).then(|| now + publish.delay);
         let visible_at = deliver_at.unwrap_or(now);
         let key = publish.key.unwrap_or_else(|| default_key(&publish.from, &publish.to));
-        let bounce = publish.kind.as_str() == "bounce";
+        let bounce = author == Author::Bridge;
         let delivery = Delivery {
             id: delivery_id,
             message: publish.id,

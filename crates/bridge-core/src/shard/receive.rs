@@ -1,6 +1,6 @@
 //! Handing out deliveries, at once or when some come.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     address::Address,
     command::{Answer, CallId, Effect},
+    consumer::Consumer,
     receive::{Action, Directive, DirectiveReason, Granted, Receive, ReceiveError, Received},
     time::Timestamp,
 };
@@ -32,7 +33,6 @@ impl Shard {
         let place = self.replace_parked(&receive, step);
         self.arrive(&receive, now, step);
         if let Some(batch) = repeated {
-            self.keep_batch(batch);
             let members = self.batches[&batch].members.clone();
             let granted = self.granted(members);
             return Some(Ok(self.received(&receive, granted)));
@@ -48,7 +48,8 @@ impl Shard {
 
     /// Whether a mailbox hands out leases; what to say instead if it does not.
     fn taken_from(&self, mailbox: &Address) -> Result<(), Result<Received, ReceiveError>> {
-        if self.inboxes.contains_key(mailbox) {
+        let open = mailbox.session().is_none_or(|session| self.sessions.contains_key(&session));
+        if open && self.inboxes.contains_key(mailbox) {
             return if mailbox.is_work() {
                 Ok(())
             } else {
@@ -63,12 +64,12 @@ impl Shard {
 
     /// Chooses and leases what the receiver may have now.
     fn take(&mut self, receive: &Receive, now: Timestamp, step: &mut Step) -> Result<Vec<Granted>, Reason> {
-        let credit = self.policy.agent.credit as usize;
-        let held = self.held.get(&receive.consumer).map_or(0, |held| held.len());
-        let max = (receive.max as usize).min((credit / 2).max(1)).min(credit.saturating_sub(held));
-        if max == 0 {
+        let credit = self.credit_left(&receive.consumer);
+        if credit == 0 {
             return Err(Reason::NoCredit);
         }
+        let half = (self.policy.agent.credit as usize / 2).max(1);
+        let max = (receive.max as usize).clamp(1, half).min(credit);
         let inbox = &self.inboxes[&receive.mailbox];
         let chosen = inbox
             .choose(&self.deliveries, &receive.consumer, (max, receive.max_bytes), now)
@@ -76,31 +77,39 @@ impl Shard {
         Ok(self.grant(receive, &chosen, now, step))
     }
 
+    /// How many more deliveries a consumer may hold.
+    pub(super) fn credit_left(&self, consumer: &Consumer) -> usize {
+        let held = self.held.get(consumer).map_or(0, BTreeSet::len);
+        (self.policy.agent.credit as usize).saturating_sub(held)
+    }
+
     fn received(&mut self, receive: &Receive, granted: Vec<Granted>) -> Received {
         let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just handed something out");
-        inbox.quiet.remove(&receive.consumer.name);
+        inbox.quiet.remove(&quiet_name(receive));
         let depth = inbox.pending;
         let directive =
             Directive { action: Action::Process, delay: Duration::ZERO, reason: DirectiveReason::Messages };
-        Received { held: self.held_besides(receive, &granted), granted, directive, depth }
+        let held = self.held_besides(receive, &granted);
+        let answer = self.told_in_answer(granted.iter().chain(&held));
+        Received { answer, granted, held, directive, depth }
     }
 
-    /// What a consumer that can be met again holds of this mailbox, but for what it is just given.
+    /// What a consumer that can be met again holds, wherever from, but for what it is just given.
     fn held_besides(&self, receive: &Receive, granted: &[Granted]) -> Vec<Granted> {
         if !receive.consumer.named {
             return Vec::new();
         }
         let held = self.held.get(&receive.consumer).into_iter().flatten().copied();
-        self.granted(held.filter(|id| {
-            self.deliveries[id].mailbox == receive.mailbox
-                && !granted.iter().any(|granted| granted.delivery == *id)
-        }))
+        self.granted(held.filter(|id| !granted.iter().any(|granted| granted.delivery == *id)))
     }
 
     /// The answer when there is nothing to hand out: how to go on, and after which pause.
     fn nothing(&mut self, receive: &Receive, why: Reason) -> Received {
         let policy = &self.policy;
         let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
+        if inbox.quiet.len() >= REMEMBERED {
+            inbox.quiet.clear();
+        }
         let quiet = inbox.quiet.entry(quiet_name(receive)).or_insert(0);
         let delay = if receive.wait.is_zero() {
             policy.poll_min.saturating_mul(1 << (*quiet).min(16)).min(policy.poll_max)
@@ -117,12 +126,10 @@ impl Shard {
         };
         let action = if spent { Action::EndTurn } else { Action::WaitAgain };
         let depth = inbox.pending;
-        Received {
-            granted: Vec::new(),
-            held: self.held_besides(receive, &[]),
-            directive: Directive { action, delay, reason },
-            depth,
-        }
+        let held = self.held_besides(receive, &[]);
+        let answer = self.told_in_answer(&held);
+        let directive = Directive { action, delay, reason };
+        Received { answer, granted: Vec::new(), held, directive, depth }
     }
 
     /// Parks a receive: behind all others, or in the place of the attempt that it repeats.
@@ -139,7 +146,7 @@ impl Shard {
         }
         let until = now + receive.wait;
         self.timers.set(until, Timer::Wait(call));
-        self.parked.insert(call, receive.mailbox.clone());
+        self.parked.insert(call, (receive.mailbox.clone(), receive.consumer.clone()));
         let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
         let place = place.unwrap_or(inbox.waiting.len());
         inbox.waiting.insert(place, Parked { call, receive, until });
@@ -167,7 +174,7 @@ impl Shard {
     }
 
     pub(super) fn remove_parked(&mut self, call: CallId) -> Option<Parked> {
-        let mailbox = self.parked.remove(&call)?;
+        let (mailbox, _) = self.parked.remove(&call)?;
         let inbox = self.inboxes.get_mut(&mailbox)?;
         let at = inbox.waiting.iter().position(|parked| parked.call == call)?;
         let parked = inbox.waiting.remove(at)?;
@@ -179,10 +186,11 @@ impl Shard {
     pub(super) fn end_wait(&mut self, call: CallId, step: &mut Step) {
         if let Some(parked) = self.remove_parked(call) {
             let why = match self.inboxes[&parked.receive.mailbox].pending {
-                0 => Nothing::Empty,
-                _ => Nothing::Blocked,
+                _ if self.credit_left(&parked.receive.consumer) == 0 => Reason::NoCredit,
+                0 => Reason::Nothing(Nothing::Empty),
+                _ => Reason::Nothing(Nothing::Blocked),
             };
-            let received = self.nothing(&parked.receive, Reason::Nothing(why));
+            let received = self.nothing(&parked.receive, why);
             step.effects.push(Effect::Answer(call, Answer::Received(Ok(received))));
         }
     }
@@ -219,6 +227,9 @@ impl Shard {
     }
 }
 
+/// Pollers of one mailbox that are told apart; beyond that all begin anew.
+const REMEMBERED: usize = 256;
+
 /// Why a receive got nothing.
 #[derive(Debug, Clone, Copy)]
 enum Reason {
@@ -237,6 +248,7 @@ const fn ended(reason: DirectiveReason) -> Received {
         _ => Action::WaitAgain,
     };
     Received {
+        answer: 0,
         granted: Vec::new(),
         held: Vec::new(),
         directive: Directive { action, delay: Duration::ZERO, reason },

@@ -120,6 +120,7 @@ impl Shard {
             return;
         }
         for side in sides(id) {
+            self.dismiss(&side, step);
             if self.inboxes.remove(&side).is_some() {
                 step.delete(RowKey::Mailbox(side));
             }

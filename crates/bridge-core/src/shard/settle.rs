@@ -6,6 +6,7 @@ use core::{iter, time::Duration};
 use super::{
     Shard, Step, Subject,
     batch::{Charge, Return},
+    publish::Author,
 };
 use crate::{
     delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
@@ -247,7 +248,7 @@ impl Shard {
             idempotency: None,
         };
         let answer = (reply.id, reply.fingerprint);
-        settled.reply = Some(self.accept(publish, now, step));
+        settled.reply = Some(self.accept(Author::Sender, publish, now, step));
         self.finish(settled.delivery, OutcomeKind::Answer, Some(answer), now, step);
         for (position, proof) in covers.iter().enumerate() {
             match self.judge(proof, OutcomeKind::Answer, Some(reply.fingerprint)) {
