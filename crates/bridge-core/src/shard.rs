@@ -88,7 +88,7 @@ pub struct Shard {
     held: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
     /// Where each parked receive waits, and whose it is.
     parked: BTreeMap<CallId, (Address, Consumer)>,
-    /// Answers that told of leases so far.
+    /// The last answer that told of leases.
     answers: u64,
     tasks: BTreeMap<TaskId, Task>,
     /// Rows that are not live: fetched, or written lately.
@@ -114,7 +114,8 @@ impl Shard {
             attempts: BTreeMap::new(),
             held: BTreeMap::new(),
             parked: BTreeMap::new(),
-            answers: 0,
+            // So that the answers of a later life are newer than those of an earlier one.
+            answers: epoch << 32,
             tasks: BTreeMap::new(),
             cold: Cold::default(),
             timers: Timers::default(),

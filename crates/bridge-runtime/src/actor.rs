@@ -3,13 +3,14 @@
 //! *Invariant:* no effect leaves before its step's changes are durable. *Invariant:* a commit that failed ends the
 //! shard's life: it is dropped and loaded again; there is no rollback.
 
-use std::{collections::HashMap, mem, sync::Arc, time::Duration};
+use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bridge_core::{
     Action, Answer, CallId, Change, Clock, Command, Directive, DirectiveReason, Effect, Identity, LogId,
     LostAnswer, Measure, Metrics, NodeId, Ownership, Policy, Receive, Received, Request, Row, Scope, Seq,
     Shard, ShardId, Step, Store, StoreError, StoreErrorKind, Timestamp,
 };
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -52,7 +53,13 @@ pub(crate) struct Actor {
     again: Vec<Request>,
     /// Numbers commands that nobody waits for.
     notices: u64,
+    /// Calls whose callers have gone away in this step.
+    gone: Vec<CallId>,
+    /// Lost answers that no committed step has heard of.
+    unheard: Vec<LostAnswer>,
     stopping: bool,
+    /// Whether this life of the shard has made anything durable.
+    committed: bool,
 }
 
 #[derive(Debug)]
@@ -153,14 +160,26 @@ impl Actor {
             calls: HashMap::new(),
             again: Vec::new(),
             notices: u64::MAX,
+            gone: Vec::new(),
+            unheard: Vec::new(),
             stopping: false,
+            committed: false,
         }
     }
 
     pub(crate) async fn run(mut self, first: Life) {
         let mut life = first;
         let owner = loop {
-            match self.live(life).await {
+            let owner = life.owner.clone();
+            self.committed = false;
+            // A panic is a fault like any other: the shard is dropped and loaded again.
+            let exit = AssertUnwindSafe(self.live(life)).catch_unwind().await;
+            let exit = exit.unwrap_or_else(|_| {
+                tracing::error!("the shard panicked; it is loaded again");
+                self.doubt(Fault::OutcomeUnknown);
+                Exit::Lost(owner, StoreErrorKind::Unavailable)
+            });
+            match exit {
                 Exit::Shutdown(owner) => break owner,
                 Exit::Lost(owner, kind) => {
                     self.parts.metrics.record(&Measure::Reload);
@@ -177,9 +196,18 @@ impl Actor {
         }
     }
 
+    /// Tells all callers, but those of receives, that something has failed.
+    fn doubt(&mut self, fault: Fault) {
+        for (_, call) in self.calls.extract_if(|_, call| call.receive.is_none()) {
+            let _ = call.reply.send(Err(fault));
+        }
+    }
+
     /// The whole life of a shard.
     async fn live(&mut self, life: Life) -> Exit {
-        let Life { owner, mut shard, .. } = life;
+        let Life { owner, mut shard, head, .. } = life;
+        // A commit that failed may have been written all the same: whoever follows the log looks again.
+        self.tail.resync(head);
         self.health.send_replace(if self.stopping { Health::ShuttingDown } else { Health::Ready });
         self.resubmit();
         let mut requests = mem::take(&mut self.again);
@@ -207,10 +235,15 @@ impl Actor {
                 }
                 let measure = Measure::Commit { commands, changes: changes.len() };
                 self.parts.metrics.record(&measure);
+                self.committed = true;
                 self.tail.announce(changes);
             }
+            self.unheard.clear();
             for effect in effects {
                 self.perform(effect, &mut requests);
+            }
+            for call in self.gone.drain(..) {
+                self.calls.remove(&call);
             }
         }
     }
@@ -247,8 +280,13 @@ impl Actor {
                 Some(Request { call, command })
             }
             Input::Notice(command) => {
-                if let Command::Unpark(call) = &command {
-                    self.calls.remove(call);
+                match &command {
+                    // Whatever is granted before it is heard has still to be told as lost.
+                    Command::Unpark(call) => self.gone.push(*call),
+                    Command::AnswerLost(lost) if self.unheard.len() < BATCH => {
+                        self.unheard.push(lost.clone());
+                    }
+                    _ => {}
                 }
                 self.notices -= 1;
                 Some(Request { call: CallId(self.notices), command })
@@ -299,6 +337,7 @@ impl Actor {
         match (answer, &call.receive) {
             (Answer::Received(Ok(received)), Some((receive, _))) if !received.granted.is_empty() => {
                 let lost = LostAnswer {
+                    answer: received.answer,
                     granted: received
                         .granted
                         .iter()
@@ -339,30 +378,37 @@ impl Actor {
         Exit::Lost(owner, error.kind)
     }
 
-    /// Receives that outlived their shard are handled by the next one.
+    /// What outlived its shard is handled by the next one: receives, and word of answers that were lost.
     fn resubmit(&mut self) {
         let now = self.parts.clock.now();
-        self.calls.retain(|_, call| !call.reply.is_closed());
-        let mut again: Vec<_> = self
-            .calls
-            .iter()
-            .filter_map(|(id, call)| {
-                let (receive, deadline) = call.receive.as_ref()?;
-                let receive = Receive { wait: deadline.since(now), ..receive.clone() };
-                Some(Request { call: *id, command: Command::Receive(receive) })
-            })
-            .collect();
+        let again = self.calls.iter().filter_map(|(id, call)| {
+            let (receive, deadline) = call.receive.as_ref()?;
+            // What was granted to a caller that has gone is found again, and given back.
+            let wait = if call.reply.is_closed() { Duration::ZERO } else { deadline.since(now) };
+            let command = Command::Receive(Receive { wait, ..receive.clone() });
+            Some(Request { call: *id, command })
+        });
+        let mut again: Vec<_> = again.collect();
         again.sort_unstable_by_key(|request| request.call);
+        for lost in &self.unheard {
+            self.notices -= 1;
+            again.push(Request { call: CallId(self.notices), command: Command::AnswerLost(lost.clone()) });
+        }
         self.again.append(&mut again);
     }
 
     /// Tries to own and load the shard until it works. Meanwhile nothing is written; what can be told is told.
     async fn revive(&mut self, owner: Ownership, mut kind: StoreErrorKind) -> Option<Life> {
         let mut shadow: Option<Shard> = None;
+        // A life that made nothing durable would be followed by another like it: that one waits.
+        let mut at_once = self.committed;
         loop {
-            match self.parts.begin().await {
-                Ok(life) => return Some(life),
-                Err(error) => {
+            let begun = if at_once { Some(self.parts.begin().await) } else { None };
+            at_once = true;
+            match begun {
+                None => {}
+                Some(Ok(life)) => return Some(life),
+                Some(Err(error)) => {
                     tracing::warn!(%error, "the store cannot be used; trying again in a second");
                     kind = if kind == StoreErrorKind::Full { kind } else { error.kind };
                 }
@@ -420,7 +466,8 @@ impl Actor {
                     delay: PROBE,
                     reason: DirectiveReason::ShuttingDown,
                 };
-                let received = Received { granted: Vec::new(), held: Vec::new(), directive, depth: 0 };
+                let received =
+                    Received { answer: 0, granted: Vec::new(), held: Vec::new(), directive, depth: 0 };
                 Ok(Answered { answer: Answer::Received(Ok(received)), handover: HandOver::default() })
             } else {
                 Err(Fault::ShuttingDown)

@@ -271,6 +271,9 @@ impl Bridge {
     /// is done; calls after it fail with [`Fault::ShuttingDown`].
     pub async fn shutdown(&self) {
         self.shared.inlet.shut_down().await;
+        // The actor lets go of this when it has told everybody and given the data up.
+        let mut health = self.shared.health.clone();
+        while health.changed().await.is_ok() {}
     }
 
     pub(crate) fn tail(&self) -> &Tail {

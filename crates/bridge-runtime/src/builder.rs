@@ -25,6 +25,9 @@ const INBOX: usize = 4_096;
 /// How often rows that nobody will ask for again are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
 
+/// The pause between two looks while there is more.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Rows removed at once.
 const SWEEP_ROWS: usize = 1_000;
 
@@ -107,15 +110,23 @@ impl Builder {
 
 /// Now and then removes remembered publishes whose time has passed, as long as the bridge lives.
 async fn sweep(bridge: Weak<Shared>) {
+    let mut more = false;
     while let Some(clock) = bridge.upgrade().map(|shared| Arc::clone(&shared.clock)) {
-        clock.sleep_until(clock.now() + SWEEP).await;
+        clock.sleep_until(clock.now() + if more { PAUSE } else { SWEEP }).await;
         let Some(shared) = bridge.upgrade() else { return };
         let index = Index::IdempotencyBefore(shared.clock.now());
         match shared.store.scan(SHARD, index, SWEEP_ROWS).await {
-            Ok(rows) if !rows.is_empty() => {
-                shared.inlet.notify(Command::Forget(rows.iter().map(Row::key).collect()));
+            Ok(rows) => {
+                more = rows.len() == SWEEP_ROWS;
+                let record = |row| match row {
+                    Row::Idempotency(record) => Some(record),
+                    _ => None,
+                };
+                let records: Vec<_> = rows.into_iter().filter_map(record).collect();
+                if !records.is_empty() {
+                    shared.inlet.notify(Command::Forget(records));
+                }
             }
-            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "old keys could not be looked for"),
         }
     }

@@ -11,7 +11,11 @@ use tokio::sync::{
 use crate::{
     bridge::Bridge,
     fault::{Fault, Health},
+    observe::PAGE_BYTES,
 };
+
+/// Events whose messages are fetched at once.
+const CHUNK: usize = 8;
 
 /// Where to begin reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +50,14 @@ pub struct Follow {
     scope: Scope,
     tail: Receiver<Arc<[Event]>>,
     health: watch::Receiver<Health>,
+    /// Where to read on from after what was handed out.
     next: Seq,
-    /// Everything up to `next` was read, so the tail alone tells what is new.
-    caught_up: bool,
+    /// The same after what is unread too.
+    end: Seq,
+    /// The end of what the tail has told without a gap: if it goes on from there, it alone tells what is new.
+    told: Option<Seq>,
+    /// What was read and is not yet handed out.
+    unread: Vec<Event>,
     gap: Option<Gap>,
 }
 
@@ -68,20 +77,17 @@ impl Bridge {
         wait: Duration,
     ) -> Result<Events, Fault> {
         let mut follow = self.follow(scope, from).await?;
-        if follow.gap.is_some() {
-            return follow.page(Vec::new()).await;
-        }
-        let events = if wait.is_zero() {
-            follow.read(limit).await?
-        } else {
+        if follow.gap.is_none() && wait.is_zero() {
+            follow.read(limit).await?;
+        } else if follow.gap.is_none() {
             let deadline = self.now() + wait;
             tokio::select! {
                 biased;
-                events = follow.next(limit) => events?,
-                () = self.clock().sleep_until(deadline) => Vec::new(),
+                filled = follow.fill(limit) => filled?,
+                () = self.clock().sleep_until(deadline) => {}
             }
-        };
-        follow.page(events).await
+        }
+        follow.hand_out().await
     }
 
     /// Follows the log of `scope`.
@@ -101,7 +107,7 @@ impl Bridge {
             },
         };
         let (bridge, health) = (self.clone(), self.watch_health());
-        Ok(Follow { bridge, scope, tail, health, next, caught_up: false, gap })
+        Ok(Follow { bridge, scope, tail, health, next, end: next, told: None, unread: Vec::new(), gap })
     }
 
     async fn with_messages(&self, events: Vec<Event>) -> Result<Vec<(Event, Option<Arc<Message>>)>, Fault> {
@@ -133,66 +139,94 @@ impl Follow {
     /// # Cancel safety
     /// May be dropped at any moment; nothing is skipped.
     pub async fn next_events(&mut self, limit: usize) -> Result<Events, Fault> {
-        let events = self.next(limit).await?;
-        self.page(events).await
+        self.fill(limit).await?;
+        self.hand_out().await
     }
 
-    async fn next(&mut self, limit: usize) -> Result<Vec<Event>, Fault> {
-        loop {
-            if !self.caught_up {
-                let events = self.read(limit).await?;
-                if !events.is_empty() {
-                    return Ok(events);
-                }
-            }
+    /// Waits until something is unread.
+    async fn fill(&mut self, limit: usize) -> Result<(), Fault> {
+        while self.unread.is_empty() {
+            let Some(told) = self.told else {
+                self.read(limit).await?;
+                continue;
+            };
             let received = tokio::select! {
                 received = self.tail.recv() => received,
                 _ = self.health.wait_for(|health| *health == Health::ShuttingDown) => {
                     return Err(Fault::ShuttingDown);
                 }
             };
-            let batch = match received {
-                Ok(batch) => batch,
-                Err(RecvError::Lagged(_)) => {
-                    self.caught_up = false;
-                    continue;
-                }
+            match received {
+                Ok(batch) => self.take_over(&batch, told, limit),
+                Err(RecvError::Lagged(_)) => self.told = None,
                 Err(RecvError::Closed) => return Err(Fault::ShuttingDown),
-            };
-            let events: Vec<Event> = batch
-                .iter()
-                .filter(|event| event.seq > self.next && self.scope.contains(event))
-                .take(limit)
-                .cloned()
-                .collect();
-            if let Some(last) = events.last() {
-                self.next = last.seq;
-                // What did not fit is read from the store.
-                self.caught_up = events.len() < limit;
-                return Ok(events);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes what a batch of the tail tells, if it goes on where the last one ended; else the store is read again.
+    fn take_over(&mut self, batch: &[Event], told: Seq, limit: usize) {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
+            self.told = None;
+            return;
+        };
+        if first.seq > told.next() {
+            self.told = None;
+            return;
+        }
+        let new = batch.iter().filter(|event| event.seq > told && self.scope.contains(event));
+        self.unread = new.take(limit).cloned().collect();
+        if self.unread.len() < limit {
+            self.end = last.seq.max(told);
+            self.told = Some(self.end);
+        } else {
+            // What did not fit is read from the store.
+            self.end = self.unread.last().map_or(told, |event| event.seq);
+            self.told = None;
         }
     }
 
-    /// What the store holds after the last event that was read.
-    async fn read(&mut self, limit: usize) -> Result<Vec<Event>, Fault> {
-        let page = self.bridge.log_page(self.scope, self.next, limit).await?;
-        self.caught_up = page.events.len() < limit;
-        self.next = if self.caught_up {
-            page.head.max(self.next)
+    /// Reads what the store holds after the last event that was read.
+    async fn read(&mut self, limit: usize) -> Result<(), Fault> {
+        let page = self.bridge.log_page(self.scope, self.end, limit).await?;
+        self.end = if page.events.len() < limit {
+            self.told = Some(page.head.max(self.end));
+            page.head.max(self.end)
         } else {
-            page.events.last().map_or(self.next, |event| event.seq)
+            page.events.last().map_or(self.end, |event| event.seq)
         };
-        Ok(page.events)
+        self.unread = page.events;
+        if self.unread.is_empty() {
+            self.next = self.end;
+        }
+        Ok(())
     }
 
-    async fn page(&self, events: Vec<Event>) -> Result<Events, Fault> {
+    /// Hands out what is unread, as much as fits an answer.
+    async fn hand_out(&mut self) -> Result<Events, Fault> {
+        let mut events = Vec::with_capacity(self.unread.len());
+        let mut bytes = 0;
+        for some in self.unread.chunks(CHUNK) {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            for (event, message) in self.bridge.with_messages(some.to_vec()).await? {
+                bytes += message.as_ref().map_or(0, |message| message.payload.len());
+                events.push((event, message));
+            }
+        }
+        self.unread.drain(..events.len());
+        self.next = match events.last() {
+            Some((last, _)) if !self.unread.is_empty() => last.seq,
+            _ => self.end,
+        };
         let log = self.bridge.log_id();
         let cursor = |seq| Cursor { log, seq };
         Ok(Events {
-            events: self.bridge.with_messages(events).await?,
+            events,
             next: cursor(self.next),
-            head: cursor(self.bridge.tail().head().max(self.next)),
+            head: cursor(self.bridge.tail().head().max(self.end)),
             floor: cursor(Seq::ZERO),
             gap: self.gap,
         })

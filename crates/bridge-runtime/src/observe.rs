@@ -12,6 +12,12 @@ use crate::{
     fault::{CallError, Fault},
 };
 
+/// Bytes of content after which an answer takes no more messages.
+pub(crate) const PAGE_BYTES: usize = 2 << 20;
+
+/// Messages read at once.
+const CHUNK: usize = 8;
+
 /// Events of one delivery that are told at most.
 const HISTORY: usize = 1_000;
 
@@ -89,10 +95,7 @@ impl Bridge {
         // Taken first: what happens while the rows are read is told again by the events behind it.
         let cursor = self.head();
         let view = self.session(session).await?;
-        let mut rows = self.scan(Index::Messages { session, before }, limit + 1).await?;
-        let older = rows.len() > limit;
-        rows.truncate(limit);
-        let messages: Vec<_> = messages(rows).into_iter().rev().map(Arc::new).collect();
+        let (messages, older) = self.newest_page(session, before, limit).await?;
         let deliveries = self.deliveries_of(&messages).await?;
         let messages = messages.into_iter().zip(deliveries).collect();
         Ok(Snapshot { session: view, messages, older, cursor })
@@ -109,6 +112,31 @@ impl Bridge {
         limit: usize,
     ) -> Result<Vec<Message>, Fault> {
         Ok(messages(self.scan(Index::MessagesAfter { session, after }, limit).await?))
+    }
+
+    /// At most `limit` messages before a place and as many bytes as fit an answer, oldest first; and whether there are
+    /// older ones.
+    async fn newest_page(
+        &self,
+        session: SessionId,
+        mut before: Option<Seq>,
+        limit: usize,
+    ) -> Result<(Vec<Arc<Message>>, bool), Fault> {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        let mut older = true;
+        while older && page.len() < limit && bytes < PAGE_BYTES {
+            let wanted = CHUNK.min(limit - page.len());
+            // One more than is wanted tells whether there is one.
+            let mut some = messages(self.scan(Index::Messages { session, before }, wanted + 1).await?);
+            older = some.len() > wanted;
+            some.truncate(wanted);
+            bytes += some.iter().map(|message| message.payload.len()).sum::<usize>();
+            before = some.last().map(|message| message.seq);
+            page.extend(some.into_iter().map(Arc::new));
+        }
+        page.reverse();
+        Ok((page, older))
     }
 
     /// The newest messages of a conversation, newest first.

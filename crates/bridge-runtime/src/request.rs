@@ -181,7 +181,10 @@ impl Digest {
     }
 
     fn headers(&mut self, headers: &Headers) {
-        for (name, value) in headers {
+        // Which trace a request belongs to does not make it another request.
+        for (name, value) in
+            headers.iter().filter(|(name, _)| !matches!(&***name, "traceparent" | "tracestate"))
+        {
             self.part(name.as_bytes());
             self.part(value.as_bytes());
         }

@@ -55,6 +55,13 @@ impl Tail {
         }
     }
 
+    /// Begins another life of the log: it may have grown unseen up to `head`.
+    pub(crate) fn resync(&self, head: Seq) {
+        self.head.send_replace(head);
+        // A batch of nothing means: look again.
+        let _ = self.events.send([].into());
+    }
+
     /// The last event that is durable.
     pub(crate) fn head(&self) -> Seq {
         *self.head.borrow()
@@ -66,8 +73,8 @@ impl Tail {
 
     pub(crate) fn remember(&self, message: Arc<Message>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = message.payload.len();
         let id = message.id;
+        let size = size_of(&message);
         if recent.messages.insert(id, message).is_none() {
             recent.bytes += size;
             recent.order.push_back(id);
@@ -75,7 +82,7 @@ impl Tail {
         while recent.bytes > CACHE_BYTES {
             let Some(oldest) = recent.order.pop_front() else { break };
             if let Some(message) = recent.messages.remove(&oldest) {
-                recent.bytes -= message.payload.len();
+                recent.bytes -= size_of(&message);
             }
         }
     }
@@ -83,4 +90,10 @@ impl Tail {
     pub(crate) fn recall(&self, id: MessageId) -> Option<Arc<Message>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).messages.get(&id).cloned()
     }
+}
+
+/// Bytes that a message takes, roughly.
+fn size_of(message: &Message) -> usize {
+    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+    message.payload.len() + headers + 512
 }

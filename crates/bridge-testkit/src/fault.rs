@@ -51,6 +51,11 @@ impl<S: Store> FaultyStore<S> {
         lock(&self.faults.commits).push_back(fault);
     }
 
+    /// Commits that are still to fail.
+    pub fn faults_left(&self) -> usize {
+        lock(&self.faults.commits).len()
+    }
+
     /// Lets nothing be written until [`mend`](Self::mend) is called.
     pub fn break_down(&self, kind: StoreErrorKind) {
         *lock(&self.faults.broken) = Some(kind);

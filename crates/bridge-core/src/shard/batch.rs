@@ -170,7 +170,7 @@ impl Shard {
             .collect();
         for lease in batches {
             // If a later answer tells of the batch, it does not matter that this one was lost.
-            let Some(batch) = self.batches.get_mut(&lease).filter(|batch| batch.told.answer == lost.answer)
+            let Some(batch) = self.batches.get_mut(&lease).filter(|batch| batch.told.answer <= lost.answer)
             else {
                 continue;
             };

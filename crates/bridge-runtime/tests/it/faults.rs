@@ -94,3 +94,56 @@ async fn a_receive_that_waits_through_a_fault_is_answered_when_it_is_over() {
     assert_eq!(texts(&received), ["hello"]);
     received.handover.complete();
 }
+
+#[tokio::test]
+async fn a_follower_misses_nothing_that_a_failed_commit_wrote() {
+    let house = House::open().await;
+    let scope = bridge_core::Scope::Session(house.session);
+    let mut follow = house.bridge.follow(scope, bridge_runtime::From::Floor).await.unwrap();
+    house.publish("one").await;
+    let mut last = soon(follow.next_events(100)).await.unwrap().next.seq;
+    house.store.fail(fault::Fault::After(StoreErrorKind::Unavailable));
+    assert!(soon(house.bridge.publish(house.message("two"))).await.is_err());
+    house.publish("three").await;
+    let mut seqs = Vec::new();
+    while last < house.bridge.head().seq {
+        let events = soon(follow.next_events(100)).await.unwrap();
+        seqs.extend(events.events.iter().map(|(event, _)| event.seq.0));
+        last = events.next.seq;
+    }
+    assert_eq!(seqs, [3, 4]);
+}
+
+#[tokio::test]
+async fn a_store_that_can_be_owned_but_not_written_is_tried_once_a_second() {
+    let house = House::open().await;
+    house.bridge.publish(house.message("due").ttl(Duration::from_secs(1))).await.unwrap();
+    for _ in 0..3 {
+        house.store.fail(fault::Fault::Before(StoreErrorKind::Full));
+    }
+    // What is due by itself fails with each new life; between two of them there is a pause.
+    house.clock.advance(Duration::from_secs(1));
+    for _ in 0..2 {
+        until(|| house.bridge.health() == Health::Faulted(Fault::Full)).await;
+        assert_eq!(soon(house.bridge.publish(house.message("x"))).await, Err(CallError::Fault(Fault::Full)));
+        house.clock.advance(Duration::from_secs(1));
+        until(|| house.bridge.health() != Health::Faulted(Fault::Full) || house.store.faults_left() == 0)
+            .await;
+    }
+    house.clock.advance(Duration::from_secs(1));
+    until(|| house.bridge.health() == Health::Ready && house.store.faults_left() == 0).await;
+    house.publish("after").await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_heard_of_after_the_fault() {
+    let house = House::open().await;
+    house.publish("hello").await;
+    let ask = bridge_runtime::ReceiveRequest::new(house.agent());
+    let received = house.bridge.receive(ask.clone()).await.unwrap();
+    house.store.fail(fault::Fault::Before(StoreErrorKind::Unavailable));
+    drop(received);
+    let again = soon(house.bridge.receive(ask.wait(Duration::from_secs(60)))).await.unwrap();
+    assert_eq!(texts(&again), ["hello"]);
+    again.handover.complete();
+}

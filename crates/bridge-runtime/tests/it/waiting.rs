@@ -104,3 +104,62 @@ async fn a_shutdown_sends_home_who_waits_and_refuses_who_comes() {
     assert_eq!(received.directive.reason, DirectiveReason::ShuttingDown);
     assert_eq!(house.bridge.publish(house.message("late")).await, Err(CallError::Fault(Fault::ShuttingDown)));
 }
+
+#[tokio::test]
+async fn a_message_that_meets_a_caller_on_its_way_out_is_not_kept() {
+    let house = House::open().await;
+    let (bridge, request) = (house.bridge.clone(), house.ask("gone").wait(Duration::from_secs(60)));
+    let gone = tokio::spawn(async move { bridge.receive(request).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    // While one commit is held, a message and the caller's farewell queue up behind it.
+    house.store.hold();
+    let bridge = house.bridge.clone();
+    let held = tokio::spawn({
+        let bridge = bridge.clone();
+        async move { bridge.open_session(None, "carl".parse().unwrap()).await }
+    });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let publish = tokio::spawn({
+        let message = house.message("hello");
+        async move { bridge.publish(message).await }
+    });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    house.store.let_go();
+    soon(held).await.unwrap().unwrap();
+    soon(publish).await.unwrap().unwrap();
+    house.clock.advance(Duration::from_secs(11));
+    let (bridge, ask) = (house.bridge.clone(), house.ask("here").wait(Duration::from_secs(60)));
+    let here = soon(bridge.receive(ask)).await.unwrap();
+    assert_eq!(texts(&here), ["hello"]);
+    here.handover.complete();
+}
+
+#[tokio::test]
+async fn a_shutdown_returns_when_everything_is_done() {
+    let house = House::open().await;
+    house.store.hold();
+    let (bridge, message) = (house.bridge.clone(), house.message("hello"));
+    let publish = tokio::spawn(async move { bridge.publish(message).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let bridge = house.bridge.clone();
+    let shutdown = tokio::spawn(async move { bridge.shutdown().await });
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!shutdown.is_finished());
+    house.store.let_go();
+    soon(shutdown).await.unwrap();
+    assert!(soon(publish).await.unwrap().is_ok());
+}
