@@ -18,9 +18,6 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Port to listen on, instead of the address's; 0 takes a free one
-    #[arg(long, value_name = "PORT")]
-    port: Option<u16>,
     #[command(flatten)]
     settings: Layer,
     /// Read what neither a flag nor the environment says from this TOML file
@@ -49,11 +46,7 @@ impl Serve {
             Some(file) => Layer::read(&file)?,
             None => Layer::default(),
         };
-        let mut config = self.settings.over(file.over(Config::default()));
-        if let Some(port) = self.port {
-            config.listen.set_port(port);
-        }
-        Ok(config)
+        Ok(self.settings.over(file.over(Config::default())))
     }
 }
 

@@ -251,7 +251,7 @@ fn a_flag_counts_more_than_the_environment_and_that_more_than_the_file() {
             program.env("BRIDGE_DATA", data.path());
         }
         if let Some(data) = flag {
-            program.arg("--data").arg(data.path()).args(["--port", "0"]).env("BRIDGE_LISTEN", "127.0.0.1:1");
+            program.arg("--data").arg(data.path());
         }
         Server::of(program).data.clone()
     };
