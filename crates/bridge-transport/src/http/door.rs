@@ -31,7 +31,8 @@ use tracing::Instrument;
 use super::{
     calls::{self, heartbeat::Polls},
     guard::{Action, From, Guard, Sharing},
-    limits::{self, Reader},
+    held,
+    limits::{self, Budget, Reader},
     page::{Asset, Files, Lookup},
     request::{self, accepts},
     response::{Answer, Body, BoxError, Refusal, body_of, empty},
@@ -100,6 +101,7 @@ impl Builder {
             files: Files::new(page),
             mounts,
             reader: Reader::new(limits, Arc::clone(bridge.clock())),
+            answers: Budget::new(limits.answers),
             calls: Semaphore::new(limits.calls),
             streams: Arc::new(Semaphore::new(limits.streams)),
             closing: CancellationToken::new(),
@@ -133,6 +135,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) files: Files,
     pub(crate) reader: Reader,
+    pub(crate) answers: Budget,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) closing: CancellationToken,
     pub(crate) watchers: Watchers,
@@ -202,6 +205,7 @@ impl Shared {
         let admitted = Arc::clone(&self).admit(parts, body, matched, &mut sharing);
         let answer = AssertUnwindSafe(admitted).catch_unwind().instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|_| Err(Code::Internal.into()));
+        let answer = answer.and_then(|response| held::hold(response, &self.answers));
         let mut response = answer.unwrap_or_else(|refusal| refusal.into_response(&request_id));
         tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
         if method == Method::HEAD {
@@ -230,7 +234,11 @@ impl Shared {
         if let Some(response) = preflight(&parts, sharing) {
             return Ok(response);
         }
-        let _under_way = self.calls.try_acquire().map_err(|_| Code::Overloaded)?;
+        let under_way = self.calls.try_acquire();
+        let overloaded = under_way.is_err();
+        if mounted.is_some() && overloaded {
+            return Err(Code::Overloaded.into());
+        }
         if let Some(mounted) = mounted {
             return self.pass_on(mounted, parts, body).await;
         }
@@ -250,8 +258,11 @@ impl Shared {
         if !is_acceptable(&parts.headers, call) {
             return Err(Code::NotAcceptable.into());
         }
-        if self.closing.is_cancelled() && !call.outlives() {
+        if self.closing.is_cancelled() && !call.is_vital() {
             return Err(Code::ShuttingDown.into());
+        }
+        if overloaded && !call.is_vital() {
+            return Err(Code::Overloaded.into());
         }
         calls::answer(call, request::Request::new(Arc::clone(&self), parts, principal, id, body)).await
     }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bridge_core::Timestamp;
 use bridge_protocol::Code;
 use bridge_runtime::Clock;
 use bytes::{Bytes, BytesMut};
@@ -31,11 +32,46 @@ pub(crate) fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Refusal> 
     Ok(())
 }
 
+/// Bytes that may be held at one time, by all callers together.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget {
+    left: Arc<Semaphore>,
+    all: usize,
+}
+
+/// A part of a budget, given back when it is dropped.
+pub(crate) type Share = OwnedSemaphorePermit;
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let all = bytes.min(Semaphore::MAX_PERMITS);
+        Self { left: Arc::new(Semaphore::new(all)), all }
+    }
+
+    /// So many bytes of it; none if they are not left.
+    pub(crate) fn take(&self, bytes: usize) -> Option<Share> {
+        Arc::clone(&self.left).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
+    }
+
+    /// So many bytes of it, or all of it, as soon as they are left.
+    pub(crate) async fn wait(&self, bytes: usize) -> Option<Share> {
+        let bytes = u32::try_from(bytes.min(self.all)).unwrap_or(u32::MAX);
+        Arc::clone(&self.left).acquire_many_owned(bytes).await.ok()
+    }
+}
+
 /// A body as it was read, and its share of what may be held.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
     pub(crate) bytes: Bytes,
-    share: Option<OwnedSemaphorePermit>,
+    share: Option<Share>,
+}
+
+/// A body on its way.
+struct Coming {
+    body: Body,
+    /// When it must have come.
+    until: Timestamp,
 }
 
 /// Reads bodies, all of them together within one bound.
@@ -43,14 +79,15 @@ pub(crate) struct Read {
 pub(crate) struct Reader {
     limit: usize,
     idle: Duration,
-    held: Arc<Semaphore>,
+    time: Duration,
+    held: Budget,
     clock: Arc<dyn Clock>,
 }
 
 impl Reader {
     pub(crate) fn new(limits: &Limits, clock: Arc<dyn Clock>) -> Self {
-        let held = Arc::new(Semaphore::new(limits.bodies.min(Semaphore::MAX_PERMITS)));
-        Self { limit: limits.body, idle: limits.body_idle, held, clock }
+        let held = Budget::new(limits.bodies);
+        Self { limit: limits.body, idle: limits.body_idle, time: limits.body_time, held, clock }
     }
 
     /// Reads a body to its end.
@@ -62,7 +99,7 @@ impl Reader {
         if self.is_hopeless(parts) {
             return Err(self.too_large());
         }
-        let mut body = body;
+        let mut body = Coming { body, until: self.clock.now() + self.time };
         let mut read = Read::default();
         let mut rest = BytesMut::new();
         while let Some(data) = self.next(&mut body).await? {
@@ -95,12 +132,12 @@ impl Reader {
         length.is_some_and(|length: usize| length > most)
     }
 
-    async fn next(&self, body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+    async fn next(&self, coming: &mut Coming) -> Result<Option<Bytes>, Refusal> {
         loop {
-            let deadline = self.clock.now() + self.idle;
+            let deadline = coming.until.min(self.clock.now() + self.idle);
             let frame = tokio::select! {
                 biased;
-                frame = body.frame() => frame,
+                frame = coming.body.frame() => frame,
                 () = self.clock.sleep_until(deadline) => return Err(Code::RequestTimeout.into()),
             };
             match frame {
@@ -121,10 +158,7 @@ impl Reader {
     }
 
     fn take_share(&self, read: &mut Read, bytes: usize) -> Result<(), Refusal> {
-        let share = u32::try_from(bytes)
-            .ok()
-            .and_then(|bytes| Arc::clone(&self.held).try_acquire_many_owned(bytes).ok())
-            .ok_or(Code::Overloaded)?;
+        let share = self.held.take(bytes).ok_or(Code::Overloaded)?;
         match &mut read.share {
             Some(held) => held.merge(share),
             None => read.share = Some(share),
@@ -132,7 +166,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn drain(&self, mut body: Body) {
+    async fn drain(&self, mut body: Coming) {
         let mut left = self.limit.saturating_mul(DRAINED);
         while let Ok(Some(data)) = self.next(&mut body).await {
             left = left.saturating_sub(data.len());

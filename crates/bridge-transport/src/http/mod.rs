@@ -3,6 +3,7 @@
 mod calls;
 mod door;
 mod guard;
+mod held;
 mod limits;
 mod page;
 mod query;
@@ -15,6 +16,8 @@ mod watchers;
 
 pub(crate) use door::Shared;
 pub use door::{Builder, HttpDoor, Mounted};
+pub(crate) use held::SMALL;
+pub(crate) use limits::{Budget, Share};
 pub use page::Asset;
 pub use response::{Body, BoxError};
 pub use serve::{ServeSettings, serve};

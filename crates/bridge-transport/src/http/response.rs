@@ -18,7 +18,7 @@ use http::{
     HeaderValue, Response, StatusCode,
     header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
 };
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -262,7 +262,7 @@ pub(crate) fn json_handed_over(
 
 /// A body that knows whether it was taken to its end.
 ///
-/// It tells no length: a server that knows the length stops asking after the last byte, and the end is what counts here.
+/// It tells no exact length: a server that knows the length stops asking after the last byte, and the end is what counts here.
 /// Between the last byte and the end it yields once, so that a server writes the bytes to its socket first.
 struct Parcel {
     step: Step,
@@ -299,5 +299,13 @@ impl http_body::Body for Parcel {
                 Poll::Ready(None)
             }
         }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::new();
+        if let Step::Content(bytes) = &self.step {
+            hint.set_lower(bytes.len() as u64);
+        }
+        hint
     }
 }

@@ -175,8 +175,8 @@ impl Call {
         }
     }
 
-    /// Whether it is answered while the server stops.
-    pub(crate) const fn outlives(self) -> bool {
+    /// Whether it is answered even while the server stops or has too much to do.
+    pub(crate) const fn is_vital(self) -> bool {
         matches!(self, Health | Live | Ready)
     }
 

@@ -1,15 +1,13 @@
 //! The socket loop: connections, their limits, an orderly end.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     future::Future,
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -228,16 +226,15 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let stream =
             Impatient { stream, limit: self.settings.stalled, clock: Arc::clone(&self.clock), timer: None };
-        let activity = Arc::new(Activity::new(self.clock.now()));
+        let activity = Arc::new(Activity::new(Arc::clone(&self.clock)));
         let door = self.door.clone();
         let service = service_fn(|request: Request<Incoming>| {
-            let under_way = UnderWay::begin(&activity, &self.clock);
+            let under_way = UnderWay::begin(&activity);
             let answer = door.clone().call(request);
             async move {
                 let Ok(response) = answer.await;
-                Ok::<Response<Answered>, Infallible>(
-                    response.map(|body| Answered { body, _under_way: under_way }),
-                )
+                under_way.note(Progress::Offered);
+                Ok::<Response<Answered>, Infallible>(response.map(|body| Answered { body, under_way }))
             }
         });
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
@@ -251,9 +248,9 @@ impl Connection {
                     return;
                 }
                 () = self.ending.cancelled(), if !ended => {}
-                idle = self.idle(&activity) => {
-                    // Nothing has come at all, or the client was told to go and did not.
-                    if idle == Idle::Fresh || ended {
+                rest = self.too_long(&activity) => {
+                    // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
+                    if rest != Rest::Between || ended {
                         return;
                     }
                 }
@@ -263,81 +260,120 @@ impl Connection {
         }
     }
 
-    /// Returns when the connection has been without a request for too long.
-    async fn idle(&self, activity: &Activity) -> Idle {
+    /// Returns when the connection has been at rest for too long.
+    async fn too_long(&self, activity: &Activity) -> Rest {
         loop {
-            let (kind, since) = activity.idle_since();
-            let limit = match kind {
-                Some(Idle::Fresh) => self.settings.header_time,
-                _ => self.settings.idle,
+            let now = self.clock.now();
+            let deadline = match activity.at_rest() {
+                Some((rest, since)) if since + self.limit(rest) <= now => return rest,
+                Some((rest, since)) => since + self.limit(rest),
+                None => now + self.settings.stalled.min(self.settings.idle),
             };
-            let since = since.unwrap_or_else(|| self.clock.now());
-            self.clock.sleep_until(since + limit).await;
-            if let (Some(kind), Some(since)) = activity.idle_since()
-                && self.clock.now().since(since) >= limit
-            {
-                return kind;
-            }
+            self.clock.sleep_until(deadline).await;
+        }
+    }
+
+    const fn limit(&self, rest: Rest) -> Duration {
+        match rest {
+            Rest::Fresh => self.settings.header_time,
+            Rest::Between => self.settings.idle,
+            Rest::Untaken => self.settings.stalled,
         }
     }
 }
 
-/// How a connection without a request is without one.
+/// What a connection is doing that does nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Idle {
-    /// It never had one.
+enum Rest {
+    /// It never had a request.
     Fresh,
-    /// The last one has ended.
+    /// Its last request has ended.
     Between,
+    /// A part of an answer is offered, and the client does not take it.
+    Untaken,
 }
 
 /// The requests of one connection.
 #[derive(Debug)]
 struct Activity {
-    under_way: AtomicUsize,
-    /// How many there were, and when the last ended, or the connection began.
-    last: Mutex<(bool, Timestamp)>,
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Requests so far.
+    count: u64,
+    /// When the last one ended, or the connection began.
+    since: Timestamp,
+    /// Those that are not answered to their end, and since when a part of the answer is offered to the client.
+    under_way: BTreeMap<u64, Option<Timestamp>>,
 }
 
 impl Activity {
-    fn new(now: Timestamp) -> Self {
-        Self { under_way: AtomicUsize::new(0), last: Mutex::new((false, now)) }
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        let state = State { count: 0, since: clock.now(), under_way: BTreeMap::new() };
+        Self { state: Mutex::new(state), clock }
     }
 
-    /// Since when there is no request, and of which kind that is; nothing while there is one.
-    fn idle_since(&self) -> (Option<Idle>, Option<Timestamp>) {
-        if self.under_way.load(Ordering::Acquire) > 0 {
-            return (None, None);
+    /// In what way the connection is at rest, and since when; nothing while it is at work.
+    fn at_rest(&self) -> Option<(Rest, Timestamp)> {
+        let state = self.lock();
+        if state.under_way.is_empty() {
+            return Some((if state.count == 0 { Rest::Fresh } else { Rest::Between }, state.since));
         }
-        let (had_one, since) = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        (Some(if had_one { Idle::Between } else { Idle::Fresh }), Some(since))
+        state.under_way.values().flatten().min().map(|since| (Rest::Untaken, *since))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One request that is not answered to its end.
 struct UnderWay {
     activity: Arc<Activity>,
-    clock: Arc<dyn Clock>,
+    number: u64,
+}
+
+/// How far an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// There is a part of it that the client can take.
+    Offered,
+    /// The client has everything there is, and waits for more.
+    Awaited,
 }
 
 impl UnderWay {
-    fn begin(activity: &Arc<Activity>, clock: &Arc<dyn Clock>) -> Self {
-        activity.under_way.fetch_add(1, Ordering::AcqRel);
-        Self { activity: Arc::clone(activity), clock: Arc::clone(clock) }
+    fn begin(activity: &Arc<Activity>) -> Self {
+        let mut state = activity.lock();
+        state.count += 1;
+        let number = state.count;
+        state.under_way.insert(number, None);
+        drop(state);
+        Self { activity: Arc::clone(activity), number }
+    }
+
+    fn note(&self, progress: Progress) {
+        let offered = (progress == Progress::Offered).then(|| self.activity.clock.now());
+        self.activity.lock().under_way.insert(self.number, offered);
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        *self.activity.last.lock().unwrap_or_else(PoisonError::into_inner) = (true, self.clock.now());
-        self.activity.under_way.fetch_sub(1, Ordering::AcqRel);
+        let now = self.activity.clock.now();
+        let mut state = self.activity.lock();
+        state.under_way.remove(&self.number);
+        state.since = now;
     }
 }
 
 /// The body of an answer, which is under way until it is dropped.
 struct Answered {
     body: Body,
-    _under_way: UnderWay,
+    under_way: UnderWay,
 }
 
 impl http_body::Body for Answered {
@@ -348,7 +384,10 @@ impl http_body::Body for Answered {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        // It is asked for the next part when the client has room for it: until then this one counts as untaken.
+        self.under_way.note(if polled.is_ready() { Progress::Offered } else { Progress::Awaited });
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -78,6 +78,10 @@ pub struct Limits {
     pub bodies: usize,
     /// Pause between two parts of a request's body.
     pub body_idle: Duration,
+    /// From the beginning of a request's body to its end.
+    pub body_time: Duration,
+    /// Bytes of large answers, and of events on their way, that are held at one time.
+    pub answers: usize,
     /// Levels of nesting of JSON.
     pub json_depth: usize,
     /// Calls under way at one time, event streams not counted.
@@ -95,6 +99,8 @@ impl Default for Limits {
             body: 1 << 20,
             bodies: 48 << 20,
             body_idle: Duration::from_secs(30),
+            body_time: Duration::from_secs(120),
+            answers: 48 << 20,
             json_depth: 64,
             calls: 16_384,
             streams: 10_000,

@@ -12,13 +12,13 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::codec;
-use crate::http::{Body, Shared};
+use crate::http::{Body, Budget, SMALL, Share, Shared};
 
 /// How often a quiet stream gives a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Events asked for at one time: as many messages are held for a reader that does not read.
-const BATCH: usize = 8;
+const BATCH: usize = 4;
 
 /// A frame is closed when it has grown beyond this, so that small events travel together and large ones alone.
 const FRAME: usize = 16 << 10;
@@ -28,11 +28,11 @@ pub(crate) fn stream(
     shared: Arc<Shared>,
     follow: Follow,
     session: Option<SessionId>,
-    share: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 ) -> Body {
     let step = Step::Open(follow.gap());
-    let next = ask(follow);
-    let reader = Reader { shared, next, session, queue: VecDeque::new(), step, _share: share };
+    let next = ask(follow, shared.answers.clone());
+    let reader = Reader { shared, next, session, queue: VecDeque::new(), held: None, step, _place: place };
     let frames = futures_util::stream::unfold(reader, |mut reader| async move {
         let text = reader.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), reader))
@@ -46,17 +46,33 @@ struct Reader {
     next: Next,
     session: Option<SessionId>,
     queue: VecDeque<(Event, Option<Arc<Message>>)>,
+    /// For what is in the queue, if that is large.
+    held: Option<Share>,
     step: Step,
-    _share: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 /// The next events on their way. It outlives each sign of life, so that none is dropped half read.
-type Next = Pin<Box<dyn Future<Output = (Follow, Result<Events, Fault>)> + Send>>;
+type Next = Pin<Box<dyn Future<Output = (Follow, Result<Batch, Fault>)> + Send>>;
 
-fn ask(mut follow: Follow) -> Next {
+/// Some events, and the share of those that are large: of the messages, of their text beside them, of the frame.
+struct Batch {
+    events: Events,
+    held: Option<Share>,
+}
+
+fn ask(mut follow: Follow, budget: Budget) -> Next {
     Box::pin(async move {
-        let events = follow.next_events(BATCH).await;
-        (follow, events)
+        let batch = async {
+            let events = follow.next_events(BATCH).await?;
+            let message =
+                |(_, message): &(_, Option<Arc<Message>>)| message.as_ref().map_or(0, |m| m.payload.len());
+            let bytes: usize = events.events.iter().map(message).sum();
+            let held = if bytes > SMALL { budget.wait(3 * bytes).await } else { None };
+            Ok(Batch { events, held })
+        };
+        let batch = batch.await;
+        (follow, batch)
     })
 }
 
@@ -83,13 +99,16 @@ impl Reader {
             }
             Step::Follow => {
                 if self.queue.is_empty() {
+                    self.held = None;
                     let bridge = &self.shared.bridge;
                     tokio::select! {
                         biased;
                         () = self.shared.closing.cancelled() => return None,
-                        (follow, events) = &mut self.next => {
-                            self.queue = events.ok()?.events.into();
-                            self.next = ask(follow);
+                        (follow, batch) = &mut self.next => {
+                            let batch = batch.ok()?;
+                            self.queue = batch.events.events.into();
+                            self.held = batch.held;
+                            self.next = ask(follow, self.shared.answers.clone());
                         }
                         () = bridge.clock().sleep_until(bridge.now() + KEEP_ALIVE) => {
                             return Some(codec::KEEP_ALIVE.to_owned());

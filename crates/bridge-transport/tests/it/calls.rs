@@ -21,6 +21,9 @@ async fn a_session_is_opened_shown_renamed_listed_and_closed() {
     assert_eq!(server.get(&path).await.json()["title"], "Logs");
     let renamed = server.send(request(Method::PATCH, &path, r#"{"title": "Other"}"#)).await;
     assert_eq!(renamed.json()["title"], "Other");
+    server.send(request(Method::PATCH, &path, "{}")).await.is_problem(400, "invalid_field");
+    let untitled = server.send(request(Method::PATCH, &path, r#"{"title": null}"#)).await;
+    assert_eq!(untitled.json()["title"], json!(null));
     let other = server.session().await;
     let page = server.get("/api/sessions?limit=1").await.json();
     assert_eq!((&page["data"][0]["id"], &page["next_cursor"]), (&json!(other), &json!(other)));

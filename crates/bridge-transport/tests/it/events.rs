@@ -6,11 +6,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Method;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use sse_stream::{Sse, SseStream};
+use tokio::task::JoinHandle;
 
-use crate::support::{Server, in_time, request, soon, with};
+use crate::support::{Server, in_time, request, soon, until, with};
 
 /// An open stream, read event by event.
 struct Reader(SseStream<Incoming>);
@@ -190,7 +192,7 @@ async fn long_pages_end_early_and_go_on() {
         seen += page["data"].as_array().unwrap().len();
         after = page["next"].as_str().unwrap().to_owned();
     }
-    assert_eq!((pages, seen), (2, 13));
+    assert_eq!((pages, seen), (6, 13));
     let (mut cursor, mut pages, mut seen) = (String::new(), 0, 0);
     while seen < 12 {
         let page = server.get(&format!("/api/sessions/{session}/messages?limit=100{cursor}")).await.json();
@@ -198,5 +200,59 @@ async fn long_pages_end_early_and_go_on() {
         seen += page["data"].as_array().unwrap().len();
         cursor = format!("&cursor={}", page["next_cursor"].as_str().unwrap_or_default());
     }
-    assert_eq!((pages, seen, &*cursor), (2, 12, "&cursor="));
+    assert_eq!((pages, seen, &*cursor), (6, 12, "&cursor="));
+}
+
+/// Asks over HTTP/2, where a client says how much of an answer it has room for.
+async fn begin_h2_without_room(
+    server: &Server,
+    path: &str,
+) -> (http::Response<Incoming>, SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1_000)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request =
+        http::Request::get(format!("http://localhost{path}")).body(Full::<Bytes>::default()).unwrap();
+    let response = soon(sender.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), 200);
+    (response, sender, connection)
+}
+
+#[tokio::test]
+async fn large_answers_are_held_within_a_bound() {
+    let server = Server::with_settings(|settings| settings.limits.answers = 3 << 20).await;
+    let session = server.session().await;
+    let text = "x".repeat(1_000_000);
+    for _ in 0..6 {
+        server.say(&session, &text).await;
+    }
+    // Text and content: two million bytes, and a client that does not take them.
+    let (untaken, _sender, connection) = begin_h2_without_room(&server, "/api/events?limit=2").await;
+    server.get("/api/events?limit=2").await.is_problem(503, "overloaded");
+    // What is small is not refused, and streams wait for their turn.
+    assert_eq!(server.get("/api/sessions").await.status, 200);
+    let mut reader = Reader::open(&server, "/api/events", None).await;
+    drop(untaken);
+    connection.abort();
+    for _ in 0..7 {
+        reader.event().await;
+    }
+    drop(reader);
+    until(async || server.get("/api/events?limit=2").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_over_http2_ends_its_connection() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    server.say(&session, &"x".repeat(1_000_000)).await;
+    let (response, _sender, connection) = begin_h2_without_room(&server, "/api/events").await;
+    // The answer is kept, so the client gives no more room for it.
+    let _ = in_time(&server.clock, Duration::from_millis(100), connection).await.unwrap();
+    let all = response.into_body().collect().await;
+    assert!(all.is_err(), "{:?}", all.map(|all| all.to_bytes().len()));
 }

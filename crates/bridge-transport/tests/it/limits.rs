@@ -6,6 +6,7 @@ use bridge_transport::ServeSettings;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::{Server, in_time, request, with};
 
@@ -156,7 +157,12 @@ async fn a_field_that_is_wrong_is_named() {
         let problem = server.get(path).await.is_problem(400, "invalid_field");
         assert_eq!(problem["errors"][0]["parameter"], name, "{path}");
     }
-    for path in [format!("{log}?after=x"), format!("{messages}?cursor=x"), format!("{messages}?cursor=0")] {
+    for path in [
+        format!("{log}?after=x"),
+        format!("{messages}?cursor=x"),
+        format!("{messages}?cursor=0"),
+        format!("{messages}?cursor={}", u64::MAX),
+    ] {
         server.get(&path).await.is_problem(400, "invalid_cursor");
     }
     let named =
@@ -257,6 +263,22 @@ async fn a_body_that_stops_coming_is_408() {
 }
 
 #[tokio::test]
+async fn a_body_that_never_ends_is_given_up_however_steadily_it_comes() {
+    let server = Server::start().await;
+    let mut raw = server.connect().await;
+    let head = "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    raw.write(format!("{head}content-length: 1000000\r\n\r\n")).await;
+    let start = server.bridge.now();
+    // What is sent after the answer resets the connection.
+    while raw.0.write_all(b" ").await.is_ok() {
+        server.clock.advance(Duration::from_millis(200));
+        tokio::task::yield_now().await;
+        let limit = bridge_transport::Limits::default().body_time + Duration::from_secs(60);
+        assert!(server.bridge.now().since(start) < limit, "it still reads");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_stops_coming_ends_the_connection() {
     let mut serving = ServeSettings::default();
     serving.header_time = Duration::from_millis(50);
@@ -288,6 +310,10 @@ async fn bodies_and_calls_are_bounded_all_together() {
     assert_eq!(server.post(&path, r#"{"text": "short"}"#).await.status, 201);
     let server = Server::with_settings(|settings| settings.limits.calls = 0).await;
     server.get("/api/sessions").await.is_problem(503, "overloaded");
+    assert_eq!(server.get("/health/live").await.status, 200);
+    let server = Server::with_settings(|settings| settings.limits.streams = 0).await;
+    let stream = with(request(Method::GET, "/api/events", ""), "accept", "text/event-stream");
+    server.send(stream).await.is_problem(503, "overloaded");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Bytes of content in one page; a page ends behind the event that goes beyond.
-const PAGE: usize = 4 << 20;
+const PAGE: usize = 1 << 20;
 
 /// Events read at one time while a page is filled.
 const CHUNK: usize = 8;
@@ -55,9 +55,9 @@ fn from(request: &Request, last: Option<&str>) -> Result<From, Refusal> {
 async fn stream(request: Request, scope: Scope, session: Option<SessionId>) -> Answer {
     let from = from(&request, request.header("last-event-id")?)?;
     let shared = &request.shared;
-    let share = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| Code::Overloaded)?;
+    let place = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| Code::Overloaded)?;
     let follow = shared.bridge.follow(scope, from).await?;
-    let mut response = Response::new(sse::stream(Arc::clone(shared), follow, session, share));
+    let mut response = Response::new(sse::stream(Arc::clone(shared), follow, session, place));
     response.headers_mut().extend([
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -83,6 +83,10 @@ async fn page(request: Request, scope: Scope) -> Answer {
         for (event, message) in &part.events {
             bytes += message.as_ref().map_or(0, |message| message.payload.len());
             data.push(Event::new(part.next.log, event, message.as_deref()));
+            if bytes > PAGE {
+                part.next.seq = event.seq;
+                break;
+            }
         }
         let left = limit - data.len();
         if got < CHUNK || left == 0 || bytes > PAGE || part.gap.is_some() {

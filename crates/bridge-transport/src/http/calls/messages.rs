@@ -28,7 +28,10 @@ const HEADER_NAME: usize = 64;
 const HEADER_VALUE: usize = 1_024;
 
 /// Bytes of content in one page; a page ends behind the message that goes beyond.
-const PAGE: usize = 4 << 20;
+const PAGE: usize = 1 << 20;
+
+/// The last place in a log that a store can hold.
+const LAST: u64 = i64::MAX as u64;
 
 /// Messages read at one time while a page is filled.
 const CHUNK: usize = 8;
@@ -172,7 +175,7 @@ fn headers(send: &SendMessage) -> Result<Headers, Refusal> {
 pub(super) async fn list(request: Request) -> Answer {
     let session = request.session()?;
     let limit = request.query.number("limit", 1..=100)?.map_or(50, |limit| limit as usize);
-    let before = request.query.number("cursor", 1..=u64::MAX).map_err(|_| Code::InvalidCursor)?.map(Seq);
+    let before = request.query.number("cursor", 1..=LAST).map_err(|_| Code::InvalidCursor)?.map(Seq);
     let bridge = &request.shared.bridge;
     // Newest first while they are gathered. The first part tells where to read on from; those behind it can only show
     // more than that.
@@ -180,16 +183,20 @@ pub(super) async fn list(request: Request) -> Answer {
     let (view, cursor) = (part.session, part.cursor);
     let (mut newest_first, mut bytes) = (Vec::new(), 0);
     let older = loop {
-        for (message, deliveries) in part.messages.iter().rev() {
+        let mut rest = part.messages.iter().rev();
+        while bytes <= PAGE
+            && let Some((message, deliveries)) = rest.next()
+        {
             bytes += message.payload.len();
             let mut wire = Message::from(&**message);
             wire.deliveries = Some(deliveries.iter().map(Into::into).collect());
             newest_first.push(wire);
         }
+        let older = part.older || rest.len() > 0;
         let left = limit - newest_first.len();
-        let Some((oldest, _)) = part.messages.first() else { break part.older };
-        if !part.older || left == 0 || bytes > PAGE {
-            break part.older;
+        let Some((oldest, _)) = part.messages.first() else { break older };
+        if !older || left == 0 || bytes > PAGE {
+            break older;
         }
         part = bridge.snapshot(session, Some(oldest.seq), left.min(CHUNK)).await?;
     };

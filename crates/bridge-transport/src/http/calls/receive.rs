@@ -21,7 +21,7 @@ const WAIT: u64 = 60_000;
 const LEASE: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
 
 /// Bytes of content in one answer, though never less than one message.
-const BYTES: u64 = 4 << 20;
+const BYTES: u64 = 1 << 20;
 
 /// What a receiver is told that is sent home because the server stops.
 const COME_BACK: Directive = Directive {

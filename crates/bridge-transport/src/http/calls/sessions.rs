@@ -4,6 +4,7 @@ use bridge_core::{Message, SessionId, SessionView};
 use bridge_protocol::{OpenSession, Page, Session};
 use bridge_runtime::Fault;
 use http::{HeaderValue, StatusCode, header::LOCATION};
+use serde::Deserialize;
 
 use crate::http::{
     door::Shared,
@@ -101,7 +102,13 @@ pub(super) async fn show(request: Request) -> Answer {
 
 pub(super) async fn rename(mut request: Request) -> Answer {
     let id = request.session()?;
-    let change: OpenSession = request.json().await?;
+    #[derive(Deserialize)]
+    struct Rename {
+        // Not left out, but `null` takes the title away.
+        #[serde(deserialize_with = "Option::deserialize")]
+        title: Option<String>,
+    }
+    let change: Rename = request.json().await?;
     let title = title(change.title.as_deref())?;
     let bridge = &request.shared.bridge;
     let view = bridge.rename_session(id, title).await?;
