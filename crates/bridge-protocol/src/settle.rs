@@ -1,6 +1,9 @@
 //! Settling deliveries.
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, DeserializeOwned},
+};
 use serde_json::value::RawValue;
 
 use crate::{message::Published, problem::Problem, time::Time};
@@ -65,8 +68,16 @@ impl Reply {
         if reply.get().starts_with('"') {
             return Ok(Self { text: Some(serde_json::from_str(reply.get())?), payload: None, kind: None });
         }
-        serde_json::from_str(reply.get())
+        object(reply)
     }
+}
+
+/// Reads an object; a list in its place would be taken for its members in order.
+fn object<T: DeserializeOwned>(json: &RawValue) -> serde_json::Result<T> {
+    if !json.get().starts_with('{') {
+        return Err(de::Error::custom("it is not an object"));
+    }
+    serde_json::from_str(json.get())
 }
 
 /// One settlement, or several that are judged one by one.
@@ -91,15 +102,17 @@ impl SettleCall {
     /// assert!(matches!(one, SettleCall::One(_)));
     /// let many = SettleCall::parse(br#"{"items": [{"token": "t", "outcome": "ack"}]}"#).unwrap();
     /// assert!(matches!(many, SettleCall::Many(items) if items.len() == 1));
+    /// assert!(SettleCall::parse(br#"{"items": [["t", "ack"]]}"#).is_err());
     /// ```
     pub fn parse(body: &[u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Items {
-            items: Option<Vec<Settle>>,
+            items: Option<Vec<Box<RawValue>>>,
         }
-        match serde_json::from_slice::<Items>(body)?.items {
-            Some(items) => Ok(Self::Many(items)),
-            None => Ok(Self::One(Box::new(serde_json::from_slice(body)?))),
+        let body: Box<RawValue> = serde_json::from_slice(body)?;
+        match object::<Items>(&body)?.items {
+            Some(items) => items.iter().map(|item| object(item)).collect::<Result<_, _>>().map(Self::Many),
+            None => object(&body).map(|settle| Self::One(Box::new(settle))),
         }
     }
 }
