@@ -125,9 +125,11 @@ async fn a_body_that_is_too_large_or_no_json_type_is_refused() {
     let agent = server.modern("a");
     let answer = agent.send(agent.post(vec![b' '; (1 << 20) + 1])).await;
     assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
-    let deep = json!({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": "deep"}).to_string();
-    let deep = deep.replace("\"deep\"", &format!("{}{}", "[".repeat(64), "]".repeat(64)));
-    assert_eq!(agent.read(agent.send(agent.post(deep)).await).await.error_code(), -32600);
+    let nested = (0..64).fold(json!(0), |inner, _| json!([inner]));
+    let (request, _) =
+        agent.prepare("tools/call", json!({"name": "mcp_warmup_ping", "arguments": {"x": nested}}));
+    let answer = agent.read(agent.send(request).await).await;
+    assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, -32600));
     let mut request = agent.post("{}");
     request.headers_mut().insert("content-type", "text/plain".parse().unwrap());
     assert_eq!(agent.send(request).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);

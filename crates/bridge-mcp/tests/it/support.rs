@@ -13,7 +13,7 @@ use std::{
 use bridge_core::{Address, MessageId, Name, SessionId, Side};
 use bridge_mcp::Endpoint;
 use bridge_protocol::text_payload;
-use bridge_runtime::{Bridge, NewMessage};
+use bridge_runtime::{Bridge, NewMessage, Policy, ReceiveRequest};
 use bridge_store::MemoryStore;
 use bridge_testkit::clock::ManualClock;
 use bytes::Bytes;
@@ -48,7 +48,10 @@ impl Server {
     }
 
     async fn over(store: MemoryStore, clock: ManualClock, addr: SocketAddr) -> Self {
-        let bridge = Bridge::builder(store.clone()).clock(clock.clone()).start().await.unwrap();
+        // One wait at a time, so that a test can see that another one is over.
+        let policy = Policy { max_waiting: 1, ..Policy::default() };
+        let bridge =
+            Bridge::builder(store.clone()).clock(clock.clone()).policy(policy).start().await.unwrap();
         let endpoint = Endpoint::builder(bridge.clone(), Arc::new(store.clone())).shared_session().build();
         let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -152,6 +155,19 @@ impl Stopped {
     /// Starts another one there, that knows nothing.
     pub(crate) async fn replace(self) -> Server {
         Server::over(MemoryStore::new(), self.clock, self.addr).await
+    }
+}
+
+impl Server {
+    /// Returns when nobody waits for messages any longer, though no time passes.
+    pub(crate) async fn nobody_waits(&self, session: SessionId) {
+        let mailbox = Address::Session(session, Side::Agent);
+        eventually("nobody waits", async || {
+            let wait = ReceiveRequest::new(mailbox.clone()).wait(Duration::from_secs(60));
+            // It is refused while somebody waits; else it waits itself.
+            tokio::time::timeout(Duration::from_millis(50), self.bridge.receive(wait)).await.is_err()
+        })
+        .await;
     }
 }
 
