@@ -1,9 +1,11 @@
 //! HTTP: requests in, answers out.
 
 mod calls;
+mod connection;
 mod door;
 mod guard;
 mod held;
+mod impatient;
 mod limits;
 mod page;
 mod query;

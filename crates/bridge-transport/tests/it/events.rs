@@ -207,6 +207,7 @@ async fn long_pages_end_early_and_go_on() {
 async fn begin_h2_without_room(
     server: &Server,
     path: &str,
+    accept: &str,
 ) -> (http::Response<Incoming>, SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
     let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -215,8 +216,8 @@ async fn begin_h2_without_room(
         .await
         .unwrap();
     let connection = tokio::spawn(connection);
-    let request =
-        http::Request::get(format!("http://localhost{path}")).body(Full::<Bytes>::default()).unwrap();
+    let request = http::Request::get(format!("http://localhost{path}")).header("accept", accept);
+    let request = request.body(Full::<Bytes>::default()).unwrap();
     let response = soon(sender.send_request(request)).await.unwrap();
     assert_eq!(response.status(), 200);
     (response, sender, connection)
@@ -231,7 +232,7 @@ async fn large_answers_are_held_within_a_bound() {
         server.say(&session, &text).await;
     }
     // Text and content: two million bytes, and a client that does not take them.
-    let (untaken, _sender, connection) = begin_h2_without_room(&server, "/api/events?limit=2").await;
+    let (untaken, _sender, connection) = begin_h2_without_room(&server, "/api/events?limit=2", "*/*").await;
     server.get("/api/events?limit=2").await.is_problem(503, "overloaded");
     // What is small is not refused, and streams wait for their turn.
     assert_eq!(server.get("/api/sessions").await.status, 200);
@@ -243,6 +244,10 @@ async fn large_answers_are_held_within_a_bound() {
     }
     drop(reader);
     until(async || server.get("/api/events?limit=2").await.status == 200).await;
+    // Events that a stream has read and its reader does not take are held as well.
+    let stream = begin_h2_without_room(&server, "/api/events", "text/event-stream").await;
+    until(async || server.get("/api/events?limit=2").await.status == 503).await;
+    stream.2.abort();
 }
 
 #[tokio::test]
@@ -250,7 +255,7 @@ async fn an_answer_that_is_not_taken_over_http2_ends_its_connection() {
     let server = Server::start().await;
     let session = server.session().await;
     server.say(&session, &"x".repeat(1_000_000)).await;
-    let (response, _sender, connection) = begin_h2_without_room(&server, "/api/events").await;
+    let (response, _sender, connection) = begin_h2_without_room(&server, "/api/events", "*/*").await;
     // The answer is kept, so the client gives no more room for it.
     let _ = in_time(&server.clock, Duration::from_millis(100), connection).await.unwrap();
     let all = response.into_body().collect().await;
