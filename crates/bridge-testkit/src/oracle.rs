@@ -28,7 +28,6 @@ pub struct Oracle {
 struct Seen {
     newest: Option<Lease>,
     leased: bool,
-    visible: bool,
     over: bool,
     answers: u32,
 }
@@ -68,11 +67,6 @@ impl Oracle {
             hold!("I9", first == message, "a key gave {first}, then {message}");
         }
         self.kept(disk, message)
-    }
-
-    /// A key may be forgotten: its time has passed.
-    pub fn forget_keys(&mut self) {
-        self.keys.clear();
     }
 
     /// A lease was handed to a consumer.
@@ -148,7 +142,6 @@ impl Oracle {
                 seen.leased = true;
             }
             EventKind::Returned { .. } => seen.leased = false,
-            EventKind::Visible => seen.visible = true,
             EventKind::Answered { .. }
             | EventKind::Settled
             | EventKind::Dead { .. }

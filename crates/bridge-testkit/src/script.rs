@@ -4,16 +4,19 @@
 //! the environment rewrites the answers. A word like `m1` names a message, or its newest delivery; `30s`, `10m` are spans, and
 //! in an answer times since the script began. Lines that begin with `#` are for the reader.
 
+mod words;
+
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path, time::Duration};
 
 use bridge_core::{
     Address, Advance, Answer, CallId, Command, Consumer, Delivery, DeliveryId, Event, EventKind, GrantEnd,
-    Granted, Headers, Idempotency, Lease, LostAnswer, MessageId, Name, OpenSession, OpenTask, Outcome,
-    Policy, PresenceState, Priority, Proof, Publish, Receive, Received, Reply, Row, RowKey, Seq, SessionId,
-    Settle, SettleError, Settled, Side, State, TaskId, Timestamp,
+    Granted, Headers, Idempotency, Lease, LostAnswer, MessageId, OpenSession, OpenTask, Outcome, Policy,
+    PresenceState, Priority, Proof, Publish, Receive, Received, Reply, Row, RowKey, Seq, SessionId, Settle,
+    SettleError, Settled, Side, State, TaskId,
 };
 
-use crate::world::{START, World};
+use self::words::{Words, consumer, name_of, show_span, since_start, span};
+use crate::world::World;
 
 /// Runs the script at `path` and compares what it says with what happens, or rewrites it when `UPDATE` is set.
 ///
@@ -74,48 +77,6 @@ struct Stage {
     ids: u128,
     /// The last answer that granted something.
     last_answer: u64,
-}
-
-/// A command's words: its name, what follows, and the settings `name=value`.
-struct Words<'a> {
-    verb: &'a str,
-    plain: Vec<&'a str>,
-    set: BTreeMap<&'a str, &'a str>,
-}
-
-impl<'a> Words<'a> {
-    fn read(line: &'a str) -> Self {
-        let mut words = Self { verb: "", plain: Vec::new(), set: BTreeMap::new() };
-        for word in line.split_whitespace() {
-            match word.split_once('=') {
-                Some((name, value)) => drop(words.set.insert(name, value)),
-                None if words.verb.is_empty() => words.verb = word,
-                None => words.plain.push(word),
-            }
-        }
-        words
-    }
-
-    fn word(&self, at: usize) -> &'a str {
-        self.plain.get(at).unwrap_or_else(|| panic!("{} wants more words", self.verb))
-    }
-
-    fn after(&self, word: &str) -> Option<&'a str> {
-        let at = self.plain.iter().position(|plain| *plain == word)?;
-        self.plain.get(at + 1).copied()
-    }
-
-    fn span(&self, name: &str) -> Option<Duration> {
-        self.set.get(name).map(|text| span(text))
-    }
-
-    fn number(&self, name: &str) -> Option<u32> {
-        self.set.get(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-    }
-
-    fn name(&self, name: &str) -> Option<Name> {
-        self.set.get(name).map(|text| name_of(text))
-    }
 }
 
 impl Stage {
@@ -617,45 +578,5 @@ impl Stage {
     fn place_name(&self, place: Seq) -> String {
         let found = self.labels.values().find(|label| place > Seq::ZERO && self.place(label) == place);
         found.cloned().unwrap_or_else(|| place.to_string())
-    }
-}
-
-fn consumer(words: &Words<'_>) -> Consumer {
-    let principal = name_of("anonymous");
-    match words.after("by") {
-        Some(name) => Consumer::named(principal, name_of(name)),
-        None => Consumer::nameless(principal.clone(), principal),
-    }
-}
-
-fn name_of(text: &str) -> Name {
-    Name::new(text).unwrap_or_else(|error| panic!("{text}: {error}"))
-}
-
-fn span(text: &str) -> Duration {
-    let (number, unit) = text.split_at(text.find(char::is_alphabetic).unwrap_or(text.len()));
-    let number: u64 = number.parse().unwrap_or_else(|_| panic!("{text} is no span"));
-    match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number * 60),
-        "h" => Duration::from_secs(number * 3_600),
-        "d" => Duration::from_secs(number * 86_400),
-        _ => panic!("{text} is no span"),
-    }
-}
-
-fn since_start(at: Timestamp) -> String {
-    show_span(at.since(START))
-}
-
-fn show_span(span: Duration) -> String {
-    let millis = span.as_millis();
-    let in_units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let whole = in_units.iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit));
-    match whole {
-        Some((unit, name)) => format!("{}{name}", millis / unit),
-        None if millis == 0 => "0s".to_owned(),
-        None => format!("{millis}ms"),
     }
 }
