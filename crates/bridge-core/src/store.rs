@@ -215,6 +215,11 @@ pub enum Index {
     },
     /// Remembered publishes whose time has passed.
     IdempotencyBefore(Timestamp),
+    /// The live rows as [`load`](Store::load) gives them, for those who do not own the shard.
+    Live {
+        /// Only those after this one.
+        after: Option<RowKey>,
+    },
 }
 
 /// A fault of a store.

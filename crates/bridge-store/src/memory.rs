@@ -104,6 +104,12 @@ impl Shard {
         }
     }
 
+    fn live(&self, after: Option<RowKey>, limit: usize) -> Vec<Row> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.rows.range((from, Bound::Unbounded)).map(|(_, row)| row);
+        rows.filter(|row| row.is_live()).take(limit).cloned().collect()
+    }
+
     fn messages_of(&self, session: SessionId) -> Vec<&Message> {
         let mut messages: Vec<&Message> = self
             .rows
@@ -142,11 +148,7 @@ impl Store for MemoryStore {
     }
 
     async fn load(&self, owner: &Ownership, after: Option<RowKey>) -> Result<Vec<Row>, StoreError> {
-        let mut kept = self.kept();
-        let shard = kept.owned("load", owner)?;
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = shard.rows.range((from, Bound::Unbounded)).map(|(_, row)| row);
-        Ok(rows.filter(|row| row.is_live()).take(PAGE).cloned().collect())
+        Ok(self.kept().owned("load", owner)?.live(after, PAGE))
     }
 
     async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
@@ -171,6 +173,7 @@ impl Store for MemoryStore {
                 newer.take(limit).map(message).collect()
             }
             Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
+            Index::Live { after } => shard.live(after, limit),
             other => unreachable!("an index this version does not know: {other:?}"),
         })
     }

@@ -89,6 +89,7 @@ macro_rules! store_conformance {
             messages_of_a_session_are_listed_newest_first
             messages_of_a_session_are_listed_oldest_first
             remembered_publishes_are_listed_when_their_time_has_passed
+            live_rows_are_seen_without_owning_the_shard
         }
     };
     (@tests $harness:expr; $($case:ident)*) => {$(

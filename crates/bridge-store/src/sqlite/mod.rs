@@ -164,9 +164,10 @@ impl SqliteStore {
             };
             fault.told("open", blamed)
         };
-        let owned = Arc::new(Directory::create(directory).map_err(told)?);
-        let file = owned.database.clone();
-        let connection = schema::open_writer(&file, &settings).map_err(told)?;
+        let mut owned = Directory::create(directory).map_err(told)?;
+        let connection = schema::open_writer(&owned.database, &settings).map_err(told)?;
+        owned.mark().map_err(told)?;
+        let owned = Arc::new(owned);
         Inner::start(&owned, connection, settings).map(|inner| Self { inner: Arc::new(inner) }).map_err(told)
     }
 

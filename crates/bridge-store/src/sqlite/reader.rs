@@ -100,10 +100,20 @@ pub(super) fn load(
     after: Option<&RowKey>,
 ) -> Result<Vec<Row>, Fault> {
     shard(connection, owner.shard)?.of(owner)?;
+    live(connection, owner.shard, after, PAGE)
+}
+
+/// Live rows in the order of their keys.
+fn live(
+    connection: &Connection,
+    shard: ShardId,
+    after: Option<&RowKey>,
+    limit: usize,
+) -> Result<Vec<Row>, Fault> {
     let begun = after.map(Kind::of).transpose()?;
     let mut page = Vec::new();
     for kind in Kind::ALL {
-        let left = PAGE - page.len();
+        let left = limit - page.len();
         let table = kind.table();
         // Behind the only row of its kind there is none.
         if left == 0 || begun > Some(kind) || (begun == Some(kind) && table.key.is_empty()) {
@@ -114,8 +124,8 @@ pub(super) fn load(
         let mut load = connection.prepare_cached(&sql)?;
         let mut query = Bind::new(&mut load);
         match after {
-            Some(key) => rows::write_key(owner.shard, key, &mut query)?,
-            None => query.put(&owner.shard).map(drop)?,
+            Some(key) => rows::write_key(shard, key, &mut query)?,
+            None => query.put(&shard).map(drop)?,
         }
         query.put(&(left as u64))?;
         read_rows(kind, query.query(), &mut page)?;
@@ -154,6 +164,9 @@ pub(super) fn scan(
     index: &Index,
     limit: usize,
 ) -> Result<Vec<Row>, Fault> {
+    if let Index::Live { after } = index {
+        return live(connection, shard, after.as_ref(), limit);
+    }
     let limit = bound(limit as u64);
     let select = |kind, condition, values: &[&dyn ToSql]| {
         let shard: &dyn ToSql = &shard.0;

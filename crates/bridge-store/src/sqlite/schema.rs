@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
-    io::{self, Read},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{Durability, Settings, fault::Fault, wal};
 
@@ -26,6 +26,10 @@ const BUSY: Duration = Duration::from_secs(2);
 /// A file up to this size is checked whole at start: that takes well under a second.
 const CHECKED_WHOLE: u64 = 128 << 20;
 
+/// What the lock file holds once the directory has had a database. Without it a database that is gone looks like one that
+/// never was.
+const MARK: &[u8] = b"The data is in bridge.db, beside this file.\n";
+
 /// The tables that stay small, and are checked at start however large the file is.
 const SMALL_TABLES: [&str; 7] = ["shard", "identity", "session", "mailbox", "reader", "task", "handshake"];
 
@@ -33,7 +37,7 @@ const SMALL_TABLES: [&str; 7] = ["shard", "identity", "session", "mailbox", "rea
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) database: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -54,18 +58,31 @@ impl Directory {
 
     /// Takes a directory that is there.
     pub(super) fn take(path: &Path) -> Result<Self, Fault> {
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("bridge.lock"))?;
+        let lock = File::options().create(true).truncate(false).write(true).open(lock(path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { database: database(path), _lock: lock }),
+            Ok(()) => Ok(Self { database: database(path), lock }),
             Err(TryLockError::WouldBlock) => Err(Fault::Owned),
             Err(TryLockError::Error(error)) => Err(error.into()),
         }
+    }
+
+    /// Notes durably that there is a database, so that it is missed if it goes.
+    pub(super) fn mark(&mut self) -> Result<(), Fault> {
+        if self.lock.metadata()?.len() == 0 {
+            self.lock.write_all(MARK)?;
+            self.lock.sync_all()?;
+        }
+        Ok(())
     }
 }
 
 /// The database of a directory.
 pub(super) fn database(directory: &Path) -> PathBuf {
     directory.join("bridge.db")
+}
+
+fn lock(directory: &Path) -> PathBuf {
+    directory.join("bridge.lock")
 }
 
 /// The database of a directory, if something like one is there.
@@ -129,6 +146,8 @@ pub(super) fn open_reader(file: &Path) -> Result<Connection, Fault> {
 
 fn set_up(connection: &Connection) -> Result<(), Fault> {
     connection.set_prepared_statement_cache_capacity(64);
+    // The last one to close would remove the log and its index; making them again takes space that may be gone by then.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -144,10 +163,19 @@ fn check_presence(file: &Path) -> Result<(), Fault> {
     match length(file) {
         Ok(0) => Err(Fault::Corrupt("the file is empty".to_owned())),
         Ok(_) => check_header(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match length(log.as_ref()) {
-            Ok(1..) => Err(Fault::Corrupt("the file is gone, only its write-ahead log is left".to_owned())),
-            _ => Ok(()),
-        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let is_there = |path: &Path| length(path).is_ok_and(|length| length > 0);
+            if is_there(log.as_ref()) {
+                return Err(Fault::Corrupt("the file is gone, only its write-ahead log is left".to_owned()));
+            }
+            if is_there(&lock(file.parent().unwrap_or(Path::new("")))) {
+                return Err(Fault::Corrupt(
+                    "the file is gone. To begin anew, remove bridge.lock, which says that there was one"
+                        .to_owned(),
+                ));
+            }
+            Ok(())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -212,12 +240,12 @@ fn migrate(connection: &Connection) -> Result<(), Fault> {
 /// the first page of every other one. `verify` looks at everything.
 fn check(connection: &Connection, file: &Path) -> Result<(), Fault> {
     // What is in the log goes to its place first, so that the file alone can be judged.
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    let in_place = empty_log(connection, "PASSIVE")?;
     let length = fs::metadata(file)?.len();
     let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let expected = u64::from(pages) * u64::from(page);
-    if length < expected {
+    if in_place && length < expected {
         return Err(Fault::Corrupt(format!("it has {length} bytes of {expected}")));
     }
     if length <= CHECKED_WHOLE {
@@ -231,6 +259,24 @@ fn check(connection: &Connection, file: &Path) -> Result<(), Fault> {
             .query_row(&format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)"), [], |_| Ok(()))?;
     }
     Ok(())
+}
+
+/// Moves what is in the write-ahead log to its place in the file, and tells whether all of it is there now: readers or a
+/// full disk may be in the way, which harms nobody.
+fn empty_log(connection: &Connection, mode: &str) -> Result<bool, Fault> {
+    let moved = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        let (busy, pages, moved): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(!busy && pages == moved)
+    });
+    match moved {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(false),
+        moved => Ok(moved?),
+    }
+}
+
+/// Leaves everything in the file before its connection is closed, so that the file alone is a whole copy.
+pub(super) fn tidy(connection: &Connection) -> Result<(), Fault> {
+    empty_log(connection, "TRUNCATE").map(drop)
 }
 
 fn quick_check(connection: &Connection, check: &str) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ use super::{
     columns::Bind,
     fault::Fault,
     rows::{self, EVENT, Kind, Shard},
+    schema,
 };
 
 /// Requests that one transaction takes at most, and that wait at most.
@@ -108,9 +109,12 @@ pub(super) fn run(
         if let Some(open) = connection.take()
             && serve(&open, &mut group, &mut inbox, counters).is_ok()
         {
-            return;
+            connection = Some(open);
+            break;
         }
     }
+    // What could not be moved stays in the log, and is found there at the next start.
+    let _left_in_the_log = connection.as_ref().map(schema::tidy);
 }
 
 /// Opens the database again for the acquisitions in `group`, and turns everything else away.

@@ -112,3 +112,18 @@ pub async fn remembered_publishes_are_listed_when_their_time_has_passed(harness:
     assert_eq!(scan(&store, index(7), 2).await, passed[..2]);
     assert_eq!(scan(&store, index(1), 10).await, []);
 }
+
+/// An observer sees what an owner would load, also after another one took over.
+pub async fn live_rows_are_seen_without_owning_the_shard(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let index = |after| Index::Live { after };
+    assert_eq!(scan(&store, index(None), 10).await, []);
+    let first = acquire(&store).await;
+    put(&store, &first, &samples::rows()).await;
+    let owner = acquire(&store).await;
+    let live = store.load(&owner, None).await.expect("the owner can load");
+    assert!(live.len() > 3);
+    assert_eq!(scan(&store, index(None), 100).await, live);
+    assert_eq!(scan(&store, index(None), 2).await, live[..2]);
+    assert_eq!(scan(&store, index(Some(live[1].key())), 100).await, live[2..]);
+}

@@ -76,6 +76,33 @@ fn a_half_made_database_is_made_again() {
     assert!(!directory.file("bridge.db.new").exists());
 }
 
+#[test]
+fn a_database_that_is_gone_is_missed() {
+    let directory = Directory::new();
+    drop(directory.open().unwrap());
+    for name in ["bridge.db", "bridge.db-wal", "bridge.db-shm"] {
+        let _ = fs::remove_file(directory.file(name));
+    }
+    let refused = directory.assert_refused(StoreErrorKind::Corrupt);
+    assert!(refused.contains("bridge.db") && refused.contains("gone"), "{refused}");
+    // As the message says.
+    fs::remove_file(directory.file("bridge.lock")).unwrap();
+    directory.open().unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_was_closed_leaves_everything_in_one_file_and_room_to_be_opened() {
+    let directory = Directory::new();
+    publish(&directory.open().unwrap(), 1..=3).await;
+    assert_eq!(fs::metadata(directory.file("bridge.db-wal")).unwrap().len(), 0);
+    assert!(directory.file("bridge.db-shm").exists(), "on a full disk it could not be made again");
+
+    let copy = Directory::new();
+    fs::copy(directory.file("bridge.db"), copy.file("bridge.db")).unwrap();
+    let report = verify(copy.0.path()).unwrap();
+    assert!(report.rows.contains(&("message", 3)), "{report:?}");
+}
+
 #[tokio::test]
 async fn the_file_may_grow_to_its_set_size_and_heals_when_space_returns() {
     use bridge_core::{Change, Message, Row, RowKey, Store, bytes::Bytes};
