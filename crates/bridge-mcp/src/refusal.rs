@@ -61,6 +61,9 @@ impl From<Fault> for Refusal {
                 "Try again in a few seconds with the same arguments: if it took effect, the answer will say so.",
             ),
             Fault::Full => (Code::StoreFull, "Tell the operator. Try again later; nothing was changed."),
+            Fault::Damaged => {
+                (Code::StoreDamaged, "Tell the operator. Trying again does not help; nothing was changed.")
+            }
             Fault::ShuttingDown => (Code::ShuttingDown, again),
             _ => (Code::Unavailable, again),
         };

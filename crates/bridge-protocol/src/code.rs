@@ -115,6 +115,8 @@ codes! {
     HeadersTooLarge = "headers_too_large", 431, Never, "The headers are too large";
     /// Something failed that no input should make fail.
     Internal = "internal", 500, Unknown, "Something failed inside the bridge";
+    /// What was asked for is damaged.
+    StoreDamaged = "store_damaged", 500, Never, "Some of the stored data is damaged";
     /// The store failed while it was writing.
     OutcomeUnknown = "outcome_unknown", 503, Unknown, "It is unknown whether this took effect";
     /// The store cannot be used now.
@@ -142,7 +144,8 @@ mod tests {
     #[test]
     fn only_a_fault_of_ours_is_a_server_error() {
         for code in Code::ALL {
-            assert_eq!(code.status() >= 500, matches!(code.retry(), Retry::Unknown) || code.status() > 500);
+            let ours = matches!(code, Code::Internal | Code::StoreDamaged) || code.status() > 500;
+            assert_eq!(code.status() >= 500, ours);
         }
     }
 }

@@ -3,12 +3,12 @@
 //! *Invariant:* no effect leaves before its step's changes are durable. *Invariant:* a commit that failed ends the
 //! shard's life: it is dropped and loaded again; there is no rollback.
 
-use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bridge_core::{
-    Action, Answer, CallId, Change, Clock, Command, Directive, DirectiveReason, Effect, Identity, LogId,
-    LostAnswer, Measure, Metrics, NodeId, Ownership, Policy, Receive, Received, Request, Row, Scope, Seq,
-    Shard, ShardId, Step, Store, StoreError, StoreErrorKind, Timestamp,
+    Action, Answer, CallId, Change, Clock, Command, Directive, DirectiveReason, Effect, Identity, Index,
+    LogId, LostAnswer, Measure, Metrics, NodeId, Ownership, Policy, Receive, Received, Request, Row, RowKey,
+    Scope, Seq, Shard, ShardId, Step, Store, StoreError, StoreErrorKind, Timestamp,
 };
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,6 +27,9 @@ const OWNERSHIP: Duration = Duration::from_secs(10);
 
 /// The pause between attempts to use a store that has failed.
 const PROBE: Duration = Duration::from_secs(1);
+
+/// Rows read at once for a shadow.
+const SHADOW_PAGE: usize = 1_000;
 
 /// What an actor is made of.
 #[derive(Debug)]
@@ -84,37 +87,44 @@ impl Parts {
     pub(crate) async fn begin(&self) -> Result<Life, StoreError> {
         let Self { store, clock, shard, node, .. } = self;
         let owner = store.acquire(*shard, *node, clock.now(), OWNERSHIP).await?;
-        self.load(owner).await
-    }
-
-    async fn load(&self, owner: Ownership) -> Result<Life, StoreError> {
-        let bounds = self.store.read_log(owner.shard, Scope::All, Seq::ZERO, 0).await?;
-        let before = Seq(bounds.head.0.saturating_sub(1));
-        let last = self.store.read_log(owner.shard, Scope::All, before, 1).await?;
-        if let Some(event) = last.events.last() {
-            self.clock.not_before(event.at);
-        }
-        let mut identity = None;
-        let mut rows = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.store.load(&owner, after).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key());
-            for row in page {
-                match row {
-                    Row::Identity(found) => identity = Some(found),
-                    row => rows.push(row),
-                }
-            }
-        }
-        let identity = match identity {
+        let identity = match self.identity().await? {
             Some(identity) => identity,
             None => self.found(&owner).await?,
         };
-        let shard =
-            Shard::new(self.policy.clone(), owner.epoch, random()).load(rows, bounds.head, self.clock.now());
-        Ok(Life { owner, shard, head: bounds.head, identity })
+        let head = self.head().await?;
+        let rows = gather(|after| store.load(&owner, after)).await?;
+        let shard = self.shard(owner.epoch, rows, head);
+        Ok(Life { owner, shard, head, identity })
+    }
+
+    /// What the shard would be, for those who only look: it is owned by nobody.
+    async fn shadow(&self) -> Result<Shard, StoreError> {
+        let head = self.head().await?;
+        let live = |after| self.store.scan(self.shard, Index::Live { after }, SHADOW_PAGE);
+        Ok(self.shard(0, gather(live).await?, head))
+    }
+
+    fn shard(&self, epoch: u64, rows: Vec<Row>, head: Seq) -> Shard {
+        Shard::new(self.policy.clone(), epoch, random()).load(rows, head, self.clock.now())
+    }
+
+    /// The identity that the shard was given at its first load.
+    pub(crate) async fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        match self.store.get(self.shard, &[RowKey::Identity]).await?.pop().flatten() {
+            Some(Row::Identity(identity)) => Ok(Some(identity)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The end of the log; the clock goes on from there.
+    pub(crate) async fn head(&self) -> Result<Seq, StoreError> {
+        let head = self.store.read_log(self.shard, Scope::All, Seq::ZERO, 0).await?.head;
+        let before = Seq(head.0.saturating_sub(1));
+        let last = self.store.read_log(self.shard, Scope::All, before, 1).await?;
+        if let Some(event) = last.events.last() {
+            self.clock.not_before(event.at);
+        }
+        Ok(head)
     }
 
     /// Gives the shard its identity, at its first load.
@@ -124,6 +134,21 @@ impl Parts {
         let identity = Identity { log: LogId(random()), token_key };
         self.store.commit(owner, &[Change::Put(Row::Identity(identity.clone()))]).await?;
         Ok(identity)
+    }
+}
+
+/// All rows that `page` gives, one page after the other.
+async fn gather<P>(page: impl Fn(Option<RowKey>) -> P) -> Result<Vec<Row>, StoreError>
+where
+    P: Future<Output = Result<Vec<Row>, StoreError>>,
+{
+    let mut rows = Vec::new();
+    loop {
+        let next = page(rows.last().map(Row::key)).await?;
+        if next.is_empty() {
+            return Ok(rows);
+        }
+        rows.extend(next);
     }
 }
 
@@ -140,7 +165,7 @@ fn fill(bytes: &mut [u8]) {
 /// Why a shard's life ended.
 enum Exit {
     Shutdown(Ownership),
-    Lost(Ownership, StoreErrorKind),
+    Lost(StoreErrorKind),
 }
 
 impl Actor {
@@ -167,26 +192,30 @@ impl Actor {
         }
     }
 
-    pub(crate) async fn run(mut self, first: Life) {
-        let mut life = first;
+    /// Works until it is told to stop, through as many lives as it takes; `first` may have failed.
+    pub(crate) async fn run(mut self, first: Result<Life, StoreErrorKind>) {
+        let mut next = first;
         let owner = loop {
-            let owner = life.owner.clone();
+            let life = match next {
+                Ok(life) => life,
+                Err(kind) => match self.revive(kind).await {
+                    Some(life) => life,
+                    None => return self.dismiss(),
+                },
+            };
             self.committed = false;
             // A panic is a fault like any other: the shard is dropped and loaded again.
             let exit = AssertUnwindSafe(self.live(life)).catch_unwind().await;
             let exit = exit.unwrap_or_else(|_| {
                 tracing::error!("the shard panicked; it is loaded again");
                 self.doubt(Fault::OutcomeUnknown);
-                Exit::Lost(owner, StoreErrorKind::Unavailable)
+                Exit::Lost(StoreErrorKind::Unavailable)
             });
             match exit {
                 Exit::Shutdown(owner) => break owner,
-                Exit::Lost(owner, kind) => {
+                Exit::Lost(kind) => {
                     self.parts.metrics.record(&Measure::Reload);
-                    match self.revive(owner, kind).await {
-                        Some(next) => life = next,
-                        None => return self.dismiss(),
-                    }
+                    next = Err(kind);
                 }
             }
         };
@@ -218,8 +247,8 @@ impl Actor {
                     None => return Exit::Shutdown(owner),
                 }
             }
-            if let Err(error) = self.fetch(&mut shard, &requests).await {
-                return self.lost(owner, Vec::new(), requests, &error);
+            if let Err(error) = self.fetch(&mut shard, &mut requests).await {
+                return self.lost(Vec::new(), requests, &error);
             }
             let now = self.parts.clock.now();
             let commands = requests.len();
@@ -231,7 +260,7 @@ impl Actor {
             let Step { changes, effects, .. } = step;
             if !changes.is_empty() {
                 if let Err(error) = self.parts.store.commit(&owner, &changes).await {
-                    return self.lost(owner, effects, requests, &error);
+                    return self.lost(effects, requests, &error);
                 }
                 let measure = Measure::Commit { commands, changes: changes.len() };
                 self.parts.metrics.record(&measure);
@@ -300,8 +329,8 @@ impl Actor {
         }
     }
 
-    /// Gives the shard the rows that the requests name and it does not hold.
-    async fn fetch(&self, shard: &mut Shard, requests: &[Request]) -> Result<(), StoreError> {
+    /// Gives the shard the rows that the requests name and it does not hold. Who names a damaged one is refused.
+    async fn fetch(&mut self, shard: &mut Shard, requests: &mut Vec<Request>) -> Result<(), StoreError> {
         let mut known = 0;
         loop {
             let mut keys: Vec<_> =
@@ -313,11 +342,34 @@ impl Actor {
                 return Ok(());
             }
             known += 1;
-            let rows = self.parts.store.get(self.parts.shard, &keys).await?;
-            for (key, row) in keys.into_iter().zip(rows) {
-                shard.supply(key, row);
+            match self.parts.store.get(self.parts.shard, &keys).await {
+                Ok(rows) => keys.into_iter().zip(rows).for_each(|(key, row)| shard.supply(key, row)),
+                Err(error) if error.kind == StoreErrorKind::Corrupt => {
+                    tracing::error!(%error, "what a call is about cannot be read");
+                    self.refuse_damaged(shard, requests).await?;
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Refuses the requests that name damaged rows, so that nobody else suffers from them.
+    async fn refuse_damaged(&mut self, shard: &Shard, requests: &mut Vec<Request>) -> Result<(), StoreError> {
+        let mut sound = Vec::with_capacity(requests.len());
+        for request in requests.drain(..) {
+            let keys = shard.missing(&request.command);
+            match self.parts.store.get(self.parts.shard, &keys).await {
+                Ok(_) => sound.push(request),
+                Err(error) if error.kind == StoreErrorKind::Corrupt => {
+                    if let Some(call) = self.calls.remove(&request.call) {
+                        let _ = call.reply.send(Err(Fault::Damaged));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        *requests = sound;
+        Ok(())
     }
 
     fn perform(&mut self, effect: Effect, requests: &mut Vec<Request>) {
@@ -352,13 +404,7 @@ impl Actor {
     }
 
     /// The step was not committed, or nobody knows: its callers are told, receives wait for the next life.
-    fn lost(
-        &mut self,
-        owner: Ownership,
-        effects: Vec<Effect>,
-        requests: Vec<Request>,
-        error: &StoreError,
-    ) -> Exit {
+    fn lost(&mut self, effects: Vec<Effect>, requests: Vec<Request>, error: &StoreError) -> Exit {
         tracing::error!(%error, "a commit failed; the shard is loaded again");
         let fault = match error.kind {
             StoreErrorKind::Full => Fault::Full,
@@ -375,7 +421,7 @@ impl Actor {
                 let _ = call.reply.send(Err(fault));
             }
         }
-        Exit::Lost(owner, error.kind)
+        Exit::Lost(error.kind)
     }
 
     /// What outlived its shard is handled by the next one: receives, and word of answers that were lost.
@@ -398,7 +444,7 @@ impl Actor {
     }
 
     /// Tries to own and load the shard until it works. Meanwhile nothing is written; what can be told is told.
-    async fn revive(&mut self, owner: Ownership, mut kind: StoreErrorKind) -> Option<Life> {
+    async fn revive(&mut self, mut kind: StoreErrorKind) -> Option<Life> {
         let mut shadow: Option<Shard> = None;
         // A life that made nothing durable would be followed by another like it: that one waits.
         let mut at_once = self.committed;
@@ -407,7 +453,10 @@ impl Actor {
             at_once = true;
             match begun {
                 None => {}
-                Some(Ok(life)) => return Some(life),
+                Some(Ok(life)) => {
+                    tracing::info!("the store can be used again");
+                    return Some(life);
+                }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "the store cannot be used; trying again in a second");
                     kind = if kind == StoreErrorKind::Full { kind } else { error.kind };
@@ -416,7 +465,7 @@ impl Actor {
             let fault = Fault::of(kind);
             self.health.send_replace(Health::Faulted(fault));
             if shadow.is_none() {
-                shadow = self.parts.load(owner.clone()).await.ok().map(|life| life.shard);
+                shadow = self.parts.shadow().await.ok();
             }
             let probe = self.parts.clock.now() + PROBE;
             while self.parts.clock.now() < probe {
@@ -443,10 +492,12 @@ impl Actor {
             return;
         }
         if let Some(shard) = shadow.filter(|_| reads) {
-            let request = Request { call, command };
-            if self.fetch(shard, std::slice::from_ref(&request)).await.is_ok() {
+            let mut requests = vec![Request { call, command }];
+            if self.fetch(shard, &mut requests).await.is_ok() {
                 let mut step = Step::new();
-                shard.handle(request, self.parts.clock.now(), &mut step);
+                for request in requests {
+                    shard.handle(request, self.parts.clock.now(), &mut step);
+                }
                 for effect in step.effects {
                     self.perform(effect, &mut Vec::new());
                 }

@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use bridge_core::{Clock, Command, Index, Metrics, Policy, Row, Store, StoreError};
+use bridge_core::{Clock, Command, Index, Metrics, Policy, Row, Store, StoreError, StoreErrorKind};
 use tokio::sync::watch;
 
 use crate::{
     actor::{Actor, Parts},
     bridge::{Bridge, SHARD, Shared},
     clock::SystemClock,
-    fault::Health,
+    fault::{Fault, Health},
     id::Ids,
     inbox::Inlet,
     tail::Tail,
@@ -73,6 +73,9 @@ impl Builder {
     ///
     /// # Errors
     /// What the store says: that another process has the data, that it is damaged, that it is of a newer version.
+    ///
+    /// A full disk is no error if the data was used before: then the bridge begins as one whose disk has filled up, reads
+    /// what is there, and takes more once there is space.
     pub async fn start(self) -> Result<Bridge, StoreError> {
         let Self { store, clock, metrics, policy } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
@@ -85,23 +88,35 @@ impl Builder {
             shard: SHARD,
             node: ids.node(),
         };
-        let life = parts.begin().await?;
+        let (first, identity, head) = match parts.begin().await {
+            Ok(life) => {
+                let (identity, head) = (life.identity.clone(), life.head);
+                (Ok(life), identity, head)
+            }
+            Err(error) if error.kind == StoreErrorKind::Full => {
+                let Some(identity) = parts.identity().await? else { return Err(error) };
+                tracing::error!(%error, "there is no space left; the bridge only reads until there is");
+                (Err(error.kind), identity, parts.head().await?)
+            }
+            Err(error) => return Err(error),
+        };
         let (inlet, inbox) = Inlet::channel(INBOX);
-        let tail = Arc::new(Tail::new(life.head));
-        let (health, observed) = watch::channel(Health::Ready);
+        let tail = Arc::new(Tail::new(head));
+        let health = if first.is_ok() { Health::Ready } else { Health::Faulted(Fault::Full) };
+        let (health, observed) = watch::channel(health);
         let shared = Shared {
             inlet,
             store,
             clock,
             ids,
             tail: Arc::clone(&tail),
-            log: life.identity.log,
-            tokens: Tokens::new(life.identity.token_key),
+            log: identity.log,
+            tokens: Tokens::new(identity.token_key),
             health: observed,
             calls: AtomicU64::new(0),
         };
         let actor = Actor::new(parts, inbox, shared.inlet.downgrade(), tail, health);
-        tokio::spawn(actor.run(life));
+        tokio::spawn(actor.run(first));
         let bridge = Bridge { shared: Arc::new(shared) };
         tokio::spawn(sweep(Arc::downgrade(&bridge.shared)));
         Ok(bridge)

@@ -27,6 +27,9 @@ pub enum Fault {
     /// The store cannot be used now. Nothing was changed.
     #[error("the store cannot be used now")]
     Unavailable,
+    /// What was to be read is damaged; the log says where. Trying again does not help.
+    #[error("some data is damaged")]
+    Damaged,
     /// The bridge is stopping, or has stopped. Nothing was changed.
     #[error("the bridge is stopping")]
     ShuttingDown,
@@ -37,6 +40,7 @@ impl Fault {
     pub(crate) const fn of(kind: StoreErrorKind) -> Self {
         match kind {
             StoreErrorKind::Full => Self::Full,
+            StoreErrorKind::Corrupt | StoreErrorKind::TooNew => Self::Damaged,
             _ => Self::Unavailable,
         }
     }

@@ -25,6 +25,8 @@ struct Faults {
     commits: Mutex<VecDeque<Fault>>,
     /// While set, nothing can be written.
     broken: Mutex<Option<StoreErrorKind>>,
+    /// What cannot be read.
+    damaged: Mutex<Vec<RowKey>>,
     /// While true, commits wait.
     held: watch::Sender<bool>,
 }
@@ -41,8 +43,12 @@ pub enum Fault {
 impl<S: Store> FaultyStore<S> {
     /// A store that works as `inner` does, until told otherwise.
     pub fn new(inner: S) -> Self {
-        let faults =
-            Faults { commits: Mutex::default(), broken: Mutex::default(), held: watch::Sender::new(false) };
+        let faults = Faults {
+            commits: Mutex::default(),
+            broken: Mutex::default(),
+            damaged: Mutex::default(),
+            held: watch::Sender::new(false),
+        };
         Self { inner, faults: Arc::new(faults) }
     }
 
@@ -64,6 +70,11 @@ impl<S: Store> FaultyStore<S> {
     /// Lets everything be written again.
     pub fn mend(&self) {
         *lock(&self.faults.broken) = None;
+    }
+
+    /// Lets nobody [`get`](Store::get) the row with this key any more.
+    pub fn damage(&self, key: RowKey) {
+        lock(&self.faults.damaged).push(key);
     }
 
     /// Lets commits wait until [`let_go`](Self::let_go) is called.
@@ -119,6 +130,9 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        if lock(&self.faults.damaged).iter().any(|damaged| keys.contains(damaged)) {
+            return Err(error(StoreErrorKind::Corrupt, "get"));
+        }
         self.inner.get(shard, keys).await
     }
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use bridge_core::StoreErrorKind;
-use bridge_runtime::{CallError, Fault, Health};
-use bridge_testkit::fault;
+use bridge_core::{IdempotencyScope, RowKey, StoreErrorKind};
+use bridge_runtime::{Bridge, CallError, Fault, Health};
+use bridge_store::MemoryStore;
+use bridge_testkit::fault::{self, FaultyStore};
 
-use super::{House, soon, texts, until};
+use super::{House, soon, start, texts, until};
 
 #[tokio::test]
 async fn a_failed_commit_leaves_its_callers_in_doubt_and_a_repetition_is_safe() {
@@ -73,6 +74,32 @@ async fn a_full_disk_refuses_what_writes_and_heals_by_itself() {
     until(|| house.bridge.health() == Health::Ready).await;
     house.publish("after").await;
     assert_eq!(texts(&house.receive("a").await), ["before", "after"]);
+}
+
+#[tokio::test]
+async fn a_bridge_begins_on_a_full_disk_and_heals_by_itself() {
+    let mut house = House::open().await;
+    house.publish("before").await;
+    house.bridge.shutdown().await;
+    house.store.break_down(StoreErrorKind::Full);
+    house.bridge = start(house.store.clone(), house.clock.clone()).await;
+
+    assert_eq!(house.bridge.health(), Health::Faulted(Fault::Full));
+    assert_eq!(soon(house.bridge.publish(house.message("x"))).await, Err(CallError::Fault(Fault::Full)));
+    assert_eq!(soon(house.bridge.session(house.session)).await.unwrap().pending, 1);
+    assert_eq!(soon(house.bridge.snapshot(house.session, None, 10)).await.unwrap().messages.len(), 1);
+
+    house.store.mend();
+    house.clock.advance(Duration::from_secs(1));
+    until(|| house.bridge.health() == Health::Ready).await;
+    assert_eq!(texts(&house.receive("a").await), ["before"]);
+}
+
+#[tokio::test]
+async fn a_new_bridge_does_not_begin_on_a_full_disk() {
+    let store = FaultyStore::new(MemoryStore::new());
+    store.break_down(StoreErrorKind::Full);
+    assert_eq!(Bridge::builder(store).start().await.unwrap_err().kind, StoreErrorKind::Full);
 }
 
 #[tokio::test]
@@ -146,4 +173,20 @@ async fn a_lost_answer_is_heard_of_after_the_fault() {
     let again = soon(house.bridge.receive(ask.wait(Duration::from_secs(60)))).await.unwrap();
     assert_eq!(texts(&again), ["hello"]);
     again.handover.complete();
+}
+
+#[tokio::test]
+async fn a_damaged_row_harms_only_those_who_name_it() {
+    let mut house = House::open().await;
+    let keyed = |key: &str| house.message("once").idempotency_key(key.parse().unwrap());
+    let (first, second) = (keyed("k"), keyed("l"));
+    let published = house.bridge.publish(first.clone()).await.unwrap();
+    house.reopen().await;
+    let scope = IdempotencyScope { from: first.from.clone(), to: house.agent(), key: "k".parse().unwrap() };
+    house.store.damage(RowKey::Idempotency(scope));
+
+    let (damaged, sound) = tokio::join!(house.bridge.publish(first), house.bridge.publish(second));
+    assert_eq!(damaged, Err(CallError::Fault(Fault::Damaged)));
+    assert_ne!(sound.unwrap().message, published.message);
+    assert_eq!(house.bridge.health(), Health::Ready);
 }

@@ -132,6 +132,7 @@ impl From<Fault> for Refusal {
         let refusal = Self::new(match fault {
             Fault::OutcomeUnknown => Code::OutcomeUnknown,
             Fault::Full => Code::StoreFull,
+            Fault::Damaged => Code::StoreDamaged,
             Fault::ShuttingDown => Code::ShuttingDown,
             _ => Code::Unavailable,
         });

@@ -35,6 +35,7 @@ fn store(request: &Request) -> &'static str {
         Health::Ready => "ok",
         Health::ShuttingDown => "shutting_down",
         Health::Faulted(Fault::Full) => "full",
+        Health::Faulted(Fault::Damaged) => "damaged",
         _ => "unavailable",
     }
 }
