@@ -51,8 +51,8 @@ pub use session::{OpenSession, Session, SessionError};
 pub use settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled};
 pub use shard::{Shard, Step};
 pub use store::{
-    Change, Handshake, HandshakeStore, Identity, Index, Ownership, Row, RowKey, Store, StoreError,
-    StoreErrorKind,
+    Change, Handshake, HandshakeStore, Identity, Index, Ownership, Row, RowKey, SCAN_BYTES, Store,
+    StoreError, StoreErrorKind,
 };
 pub use task::{OpenTask, Task, TaskError};
 pub use time::Timestamp;

@@ -57,7 +57,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The rows with these keys, live or not, each in its place; `None` where there is none.
     async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError>;
 
-    /// At most `limit` rows of a named index, for observers.
+    /// At most `limit` rows of a named index, for observers; fewer once their payloads have come to [`SCAN_BYTES`]. Only an
+    /// empty answer is the end.
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError>;
 
     /// Applies all of `changes` in order, or none; durable on return. Applying the same batch twice equals once.
@@ -81,6 +82,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<LogPage, StoreError>;
 }
+
+/// Bytes of payload that end a [`scan`](Store::scan), behind the row that reaches them.
+pub const SCAN_BYTES: usize = 512 << 10;
 
 /// Proof that a node owns a shard, as long as no newer epoch exists.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod error;
 mod memory;
+mod page;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

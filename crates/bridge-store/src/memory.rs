@@ -15,6 +15,7 @@ use bridge_core::{
 };
 
 use crate::error::{fenced, taken};
+use crate::page;
 
 /// Rows of one page of a load.
 const PAGE: usize = 1_000;
@@ -160,17 +161,17 @@ impl Store for MemoryStore {
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
         let kept = self.kept();
         let Some(shard) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
-        let message = |message: &Message| Row::Message(Box::new(message.clone()));
+        let message = |message: &Message| Ok(Row::Message(Box::new(message.clone())));
         Ok(match index {
             Index::Sessions { before } => sessions(shard, before, limit),
             Index::Messages { session, before } => {
                 let messages = shard.messages_of(session).into_iter().rev();
                 let older = messages.filter(|message| before.is_none_or(|before| message.seq < before));
-                older.take(limit).map(message).collect()
+                page::fill(older.take(limit).map(message))?
             }
             Index::MessagesAfter { session, after } => {
                 let newer = shard.messages_of(session).into_iter().filter(|message| message.seq > after);
-                newer.take(limit).map(message).collect()
+                page::fill(newer.take(limit).map(message))?
             }
             Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
             Index::Live { after } => shard.live(after, limit),

@@ -13,6 +13,7 @@ use super::{
     fault::Fault,
     rows::{self, EVENT, Kind, Shard, Table},
 };
+use crate::page;
 
 /// Queries that wait at most.
 const QUEUE: usize = 256;
@@ -213,9 +214,11 @@ fn select(
     let columns = kind.table().columns();
     let sql = format!("SELECT {columns} FROM {name} WHERE shard = ?1 AND {condition} LIMIT ?2");
     let mut select = connection.prepare_cached(&sql)?;
-    let mut found = Vec::new();
-    read_rows(kind, select.query(values)?, &mut found)?;
-    Ok(found)
+    let mut found = select.query(values)?;
+    page::fill(std::iter::from_fn(|| match found.next() {
+        Ok(row) => row.map(|row| kind.read(row)),
+        Err(error) => Some(Err(error.into())),
+    }))
 }
 
 fn read_rows(kind: Kind, mut found: rusqlite::Rows<'_>, into: &mut Vec<Row>) -> Result<(), Fault> {

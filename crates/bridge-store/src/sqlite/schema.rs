@@ -120,7 +120,7 @@ pub(super) fn open_writer(file: &Path, settings: &Settings) -> Result<Connection
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.pragma_update(None, "cache_size", -(64 << 10))?;
+    connection.pragma_update(None, "cache_size", -(16 << 10))?;
     if let Some(bytes) = settings.max_size {
         let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         connection.pragma_update(None, "max_page_count", (bytes / u64::from(page)).max(1).cast_signed())?;

@@ -1,5 +1,6 @@
 use bridge_core::{
-    IdempotencyRecord, IdempotencyScope, Index, Message, Name, Row, Seq, Session, SessionId, Store,
+    IdempotencyRecord, IdempotencyScope, Index, Message, Name, Row, SCAN_BYTES, Seq, Session, SessionId,
+    Store,
 };
 
 use super::{SHARD, StoreHarness, acquire, acquire_shard, put};
@@ -126,4 +127,23 @@ pub async fn live_rows_are_seen_without_owning_the_shard(harness: impl StoreHarn
     assert_eq!(scan(&store, index(None), 100).await, live);
     assert_eq!(scan(&store, index(None), 2).await, live[..2]);
     assert_eq!(scan(&store, index(Some(live[1].key())), 100).await, live[2..]);
+}
+
+/// A reader asks for many and gets as many as fit, at least one, and then the next.
+pub async fn large_messages_end_a_scan_early(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let session = Some(samples::session_id(1));
+    let sizes = [SCAN_BYTES / 2, SCAN_BYTES / 2, 1, 2 * SCAN_BYTES, 1];
+    let messages: Vec<Row> = (1..)
+        .zip(sizes)
+        .map(|(n, size)| Message { session, payload: vec![b'x'; size].into(), ..samples::message(n) })
+        .map(|message| Row::Message(Box::new(message)))
+        .collect();
+    put(&store, &owner, &messages).await;
+    let after = |n| Index::MessagesAfter { session: samples::session_id(1), after: Seq(n) };
+    assert_eq!(scan(&store, after(0), 10).await, messages[..2]);
+    assert_eq!(scan(&store, after(2), 10).await, messages[2..4]);
+    assert_eq!(scan(&store, after(3), 10).await, messages[3..4]);
+    assert_eq!(scan(&store, after(4), 10).await, messages[4..]);
 }
