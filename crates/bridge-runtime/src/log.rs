@@ -43,6 +43,17 @@ pub struct Events {
     pub gap: Option<Gap>,
 }
 
+impl Events {
+    /// Bytes of the messages' content.
+    pub fn payload_bytes(&self) -> usize {
+        self.events
+            .iter()
+            .filter_map(|(_, message)| message.as_ref())
+            .map(|message| message.payload.len())
+            .sum()
+    }
+}
+
 /// Follows the log of one scope.
 #[derive(Debug)]
 pub struct Follow {
@@ -62,7 +73,8 @@ pub struct Follow {
 }
 
 impl Bridge {
-    /// Reads at most `limit` events of `scope`; if there are none, waits up to `wait` for some.
+    /// Reads at most `limit` events of `scope`; if there are none, waits up to `wait` for some. Large messages make the page
+    /// shorter: it ends behind the event with which it holds 1 MiB.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -77,16 +89,7 @@ impl Bridge {
         wait: Duration,
     ) -> Result<Events, Fault> {
         let mut follow = self.follow(scope, from).await?;
-        if follow.gap.is_none() && wait.is_zero() {
-            follow.read(limit).await?;
-        } else if follow.gap.is_none() {
-            let deadline = self.now() + wait;
-            tokio::select! {
-                biased;
-                filled = follow.fill(limit) => filled?,
-                () = self.clock().sleep_until(deadline) => {}
-            }
-        }
+        follow.gather(limit, wait).await?;
         follow.hand_out().await
     }
 
@@ -141,6 +144,30 @@ impl Follow {
     pub async fn next_events(&mut self, limit: usize) -> Result<Events, Fault> {
         self.fill(limit).await?;
         self.hand_out().await
+    }
+
+    /// Looks for at most `limit` events, and waits up to `wait` for some. It takes no messages yet: whoever waits with
+    /// many others fetches them with [`hand_out`](Follow::hand_out) when it is its turn.
+    ///
+    /// # Errors
+    /// As of [`next_events`](Follow::next_events).
+    ///
+    /// # Cancel safety
+    /// May be dropped at any moment; nothing is skipped.
+    pub async fn gather(&mut self, limit: usize, wait: Duration) -> Result<(), Fault> {
+        if self.gap.is_some() || !self.unread.is_empty() {
+            return Ok(());
+        }
+        if wait.is_zero() {
+            return self.read(limit).await;
+        }
+        let clock = Arc::clone(self.bridge.clock());
+        let deadline = clock.now() + wait;
+        tokio::select! {
+            biased;
+            filled = self.fill(limit) => filled,
+            () = clock.sleep_until(deadline) => Ok(()),
+        }
     }
 
     /// Waits until something is unread.
@@ -203,15 +230,21 @@ impl Follow {
         Ok(())
     }
 
-    /// Hands out what is unread, as much as fits an answer.
-    async fn hand_out(&mut self) -> Result<Events, Fault> {
+    /// Hands out what was gathered with its messages, as much as fits a page; the rest comes next time.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    ///
+    /// # Cancel safety
+    /// May be dropped at any moment; nothing is skipped.
+    pub async fn hand_out(&mut self) -> Result<Events, Fault> {
         let mut events = Vec::with_capacity(self.unread.len());
         let mut bytes = 0;
-        for some in self.unread.chunks(CHUNK) {
-            if bytes >= PAGE_BYTES {
-                break;
-            }
+        'page: for some in self.unread.chunks(CHUNK) {
             for (event, message) in self.bridge.with_messages(some.to_vec()).await? {
+                if bytes >= PAGE_BYTES {
+                    break 'page;
+                }
                 bytes += message.as_ref().map_or(0, |message| message.payload.len());
                 events.push((event, message));
             }

@@ -12,11 +12,8 @@ use crate::{
     fault::{CallError, Fault},
 };
 
-/// Bytes of content after which an answer takes no more messages.
-pub(crate) const PAGE_BYTES: usize = 2 << 20;
-
-/// Messages read at once.
-const CHUNK: usize = 8;
+/// Bytes of content that end a page, behind the message that reaches them.
+pub(crate) const PAGE_BYTES: usize = 1 << 20;
 
 /// Events of one delivery that are told at most.
 const HISTORY: usize = 1_000;
@@ -41,6 +38,13 @@ pub struct Snapshot {
     pub older: bool,
     /// Where to read on from, to get everything that this page does not show.
     pub cursor: Cursor,
+}
+
+impl Snapshot {
+    /// Bytes of the messages' content.
+    pub fn payload_bytes(&self) -> usize {
+        self.messages.iter().map(|(message, _)| message.payload.len()).sum()
+    }
 }
 
 impl Bridge {
@@ -82,7 +86,8 @@ impl Bridge {
         Ok(page.await.map_err(|error| fault(&error))?.events)
     }
 
-    /// A page of a conversation: at most `limit` messages before `before`, the newest if absent.
+    /// A page of a conversation: at most `limit` messages before `before`, the newest if absent. Large ones make it shorter:
+    /// it ends behind the message with which it holds 1 MiB.
     ///
     /// # Errors
     /// [`SessionError::Unknown`], or a [`Fault`].
@@ -101,7 +106,7 @@ impl Bridge {
         Ok(Snapshot { session: view, messages, older, cursor })
     }
 
-    /// Messages of a conversation after a place, oldest first.
+    /// Messages of a conversation after a place, oldest first; fewer than `limit` if they are large, none at the end.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -114,8 +119,8 @@ impl Bridge {
         Ok(messages(self.scan(Index::MessagesAfter { session, after }, limit).await?))
     }
 
-    /// At most `limit` messages before a place and as many bytes as fit an answer, oldest first; and whether there are
-    /// older ones.
+    /// At most `limit` messages before a place and as many bytes as fit a page, oldest first; and whether there are older
+    /// ones.
     async fn newest_page(
         &self,
         session: SessionId,
@@ -124,22 +129,27 @@ impl Bridge {
     ) -> Result<(Vec<Arc<Message>>, bool), Fault> {
         let mut page = Vec::new();
         let mut bytes = 0;
-        let mut older = true;
-        while older && page.len() < limit && bytes < PAGE_BYTES {
-            let wanted = CHUNK.min(limit - page.len());
+        let older = 'page: loop {
             // One more than is wanted tells whether there is one.
-            let mut some = messages(self.scan(Index::Messages { session, before }, wanted + 1).await?);
-            older = some.len() > wanted;
-            some.truncate(wanted);
-            bytes += some.iter().map(|message| message.payload.len()).sum::<usize>();
-            before = some.last().map(|message| message.seq);
-            page.extend(some.into_iter().map(Arc::new));
-        }
+            let wanted = if bytes < PAGE_BYTES { limit + 1 - page.len() } else { 1 };
+            let some = messages(self.scan(Index::Messages { session, before }, wanted).await?);
+            if some.is_empty() {
+                break false;
+            }
+            for message in some {
+                if page.len() == limit || bytes >= PAGE_BYTES {
+                    break 'page true;
+                }
+                bytes += message.payload.len();
+                before = Some(message.seq);
+                page.push(Arc::new(message));
+            }
+        };
         page.reverse();
         Ok((page, older))
     }
 
-    /// The newest messages of a conversation, newest first.
+    /// The newest messages of a conversation, newest first; fewer than `limit` if they are large.
     ///
     /// # Errors
     /// A [`Fault`].

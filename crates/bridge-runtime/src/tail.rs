@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 const BATCHES: usize = 256;
 
 /// Bytes of payload kept for those who will ask for them soon.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// What followers of the log share.
 #[derive(Debug)]

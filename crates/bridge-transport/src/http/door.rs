@@ -46,6 +46,9 @@ pub type Mounted = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible
 
 type Responding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
+/// Pages of messages that are made at one time.
+const PAGES: usize = 2;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Chooses the parts of an [`HttpDoor`].
@@ -103,6 +106,7 @@ impl Builder {
             reader: Reader::new(limits, Arc::clone(bridge.clock())),
             answers: Budget::new(limits.answers),
             calls: Semaphore::new(limits.calls),
+            pages: Semaphore::new(PAGES),
             streams: Arc::new(Semaphore::new(limits.streams)),
             closing: CancellationToken::new(),
             watchers: Watchers::default(),
@@ -137,6 +141,8 @@ pub(crate) struct Shared {
     pub(crate) reader: Reader,
     pub(crate) answers: Budget,
     pub(crate) streams: Arc<Semaphore>,
+    /// The turns of those who make a page of messages. A page takes memory before it is counted as an answer.
+    pub(crate) pages: Semaphore,
     pub(crate) closing: CancellationToken,
     pub(crate) watchers: Watchers,
     pub(crate) polls: Polls,

@@ -13,7 +13,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use super::{
     limits::{Budget, Share},
-    response::{Answer, Body, BoxError},
+    response::{Answer, Body, BoxError, Refusal},
 };
 
 /// What is not larger is not counted: a server takes it off our hands at once.
@@ -27,6 +27,11 @@ pub(crate) fn hold(response: Response<Body>, budget: &Budget) -> Answer {
     }
     let share = budget.take(size).ok_or(Code::Overloaded)?;
     Ok(response.map(|body| UnsyncBoxBody::new(Held { body, rest: Bytes::new(), _share: share })))
+}
+
+/// Refuses what would be a large answer before it is made, if too much is held already.
+pub(crate) fn check(payload: usize, budget: &Budget) -> Result<(), Refusal> {
+    if payload <= SMALL || budget.has(payload) { Ok(()) } else { Err(Code::Overloaded.into()) }
 }
 
 /// A body with its share, handed out in small parts: of one large part a server would hold all that its reader does not

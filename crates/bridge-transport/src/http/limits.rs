@@ -53,6 +53,11 @@ impl Budget {
         Arc::clone(&self.left).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
     }
 
+    /// Whether so many bytes of it are left now.
+    pub(crate) fn has(&self, bytes: usize) -> bool {
+        self.left.available_permits() >= bytes
+    }
+
     /// So many bytes of it, or all of it, as soon as they are left.
     pub(crate) async fn wait(&self, bytes: usize) -> Option<Share> {
         let bytes = u32::try_from(bytes.min(self.all)).unwrap_or(u32::MAX);

@@ -100,7 +100,7 @@ impl Default for Limits {
             bodies: 48 << 20,
             body_idle: Duration::from_secs(30),
             body_time: Duration::from_secs(120),
-            answers: 48 << 20,
+            answers: 24 << 20,
             json_depth: 64,
             calls: 16_384,
             streams: 10_000,

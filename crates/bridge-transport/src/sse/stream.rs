@@ -65,9 +65,7 @@ fn ask(mut follow: Follow, budget: Budget) -> Next {
     Box::pin(async move {
         let batch = async {
             let events = follow.next_events(BATCH).await?;
-            let message =
-                |(_, message): &(_, Option<Arc<Message>>)| message.as_ref().map_or(0, |m| m.payload.len());
-            let bytes: usize = events.events.iter().map(message).sum();
+            let bytes = events.payload_bytes();
             let held = if bytes > SMALL { budget.wait(3 * bytes).await } else { None };
             Ok(Batch { events, held })
         };

@@ -12,17 +12,12 @@ use http::{
 
 use crate::{
     http::{
+        held,
         request::Request,
         response::{Answer, Refusal, json},
     },
     sse,
 };
-
-/// Bytes of content in one page; a page ends behind the event that goes beyond.
-const PAGE: usize = 1 << 20;
-
-/// Events read at one time while a page is filled.
-const CHUNK: usize = 8;
 
 pub(super) async fn of_session(request: Request) -> Answer {
     let session = request.session()?;
@@ -72,37 +67,23 @@ async fn page(request: Request, scope: Scope) -> Answer {
     let wait = Duration::from_millis(request.query.number("wait_ms", 0..=60_000)?.unwrap_or(0));
     let from = from(&request, None)?;
     let bridge = &request.shared.bridge;
-    let mut part = tokio::select! {
+    let mut follow = bridge.follow(scope, from).await?;
+    tokio::select! {
         biased;
-        part = bridge.read_log(scope, from, limit.min(CHUNK), wait) => part?,
+        gathered = follow.gather(limit, wait) => gathered?,
         () = request.shared.closing.cancelled() => return Err(Fault::ShuttingDown.into()),
+    }
+    let _turn = request.shared.pages.acquire().await;
+    let found = follow.hand_out().await?;
+    held::check(found.payload_bytes(), &request.shared.answers)?;
+    let Events { events, next, head, floor, gap } = found;
+    let page = EventPage {
+        data: events.iter().map(|(event, message)| Event::new(next.log, event, message.as_deref())).collect(),
+        next: next.to_string(),
+        head: head.to_string(),
+        floor: floor.to_string(),
+        recovered: gap.is_none(),
+        reason: gap.map(|gap| gap.as_str().to_owned()),
     };
-    let (mut data, mut bytes) = (Vec::new(), 0);
-    loop {
-        let got = part.events.len();
-        for (event, message) in &part.events {
-            bytes += message.as_ref().map_or(0, |message| message.payload.len());
-            data.push(Event::new(part.next.log, event, message.as_deref()));
-            if bytes > PAGE {
-                part.next.seq = event.seq;
-                break;
-            }
-        }
-        let left = limit - data.len();
-        if got < CHUNK || left == 0 || bytes > PAGE || part.gap.is_some() {
-            return Ok(json(StatusCode::OK, &page_of(data, &part)));
-        }
-        part = bridge.read_log(scope, From::After(part.next), left.min(CHUNK), Duration::ZERO).await?;
-    }
-}
-
-fn page_of(data: Vec<Event>, last: &Events) -> EventPage {
-    EventPage {
-        data,
-        next: last.next.to_string(),
-        head: last.head.to_string(),
-        floor: last.floor.to_string(),
-        recovered: last.gap.is_none(),
-        reason: last.gap.map(|gap| gap.as_str().to_owned()),
-    }
+    Ok(json(StatusCode::OK, &page))
 }

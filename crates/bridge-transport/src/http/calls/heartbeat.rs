@@ -147,7 +147,9 @@ async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Messa
     let bridge = &shared.bridge;
     loop {
         let page = bridge.messages_after(step.session, step.to, PAGE).await?;
-        let full = page.len() == PAGE;
+        if page.is_empty() {
+            return Ok(None);
+        }
         for message in page {
             let is_answer = message.to == Address::Session(step.session, Side::User) && !is_bounce(&message);
             if is_answer && message.deliver_at.is_some_and(|at| at > bridge.now()) {
@@ -159,10 +161,7 @@ async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Messa
                 return Ok(Some(message));
             }
         }
-        if !full {
-            return Ok(None);
-        }
-        // So many that are no answers need not be looked at again.
+        // What is no answer need not be looked at again.
         bridge.advance(step.clone()).await?;
         step.from = step.to;
     }

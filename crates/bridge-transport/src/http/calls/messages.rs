@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bridge_core::{Address, Cursor, Headers, Name, PublishError, Seq, SessionId, Side};
+use bridge_core::{Address, Cursor, Delivery, Headers, Name, PublishError, Seq, SessionId, Side};
 use bridge_protocol::{Code, Message, Published, Read, SendMessage, Session, Snapshot, text_payload};
 use bridge_runtime::{Bridge, CallError, NewMessage};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use serde_json::json;
 use super::sessions::BOUNCE;
 use crate::http::{
     door::Shared,
+    held,
     request::Request,
     response::{Answer, Refusal, json},
     settings::SharedSession,
@@ -27,14 +28,8 @@ const HEADERS: usize = 32;
 const HEADER_NAME: usize = 64;
 const HEADER_VALUE: usize = 1_024;
 
-/// Bytes of content in one page; a page ends behind the message that goes beyond.
-const PAGE: usize = 1 << 20;
-
 /// The last place in a log that a store can hold.
 const LAST: u64 = i64::MAX as u64;
-
-/// Messages read at one time while a page is filled.
-const CHUNK: usize = 8;
 
 pub(super) async fn send(mut request: Request) -> Answer {
     let session = request.session()?;
@@ -176,34 +171,21 @@ pub(super) async fn list(request: Request) -> Answer {
     let session = request.session()?;
     let limit = request.query.number("limit", 1..=100)?.map_or(50, |limit| limit as usize);
     let before = request.query.number("cursor", 1..=LAST).map_err(|_| Code::InvalidCursor)?.map(Seq);
+    let _turn = request.shared.pages.acquire().await;
     let bridge = &request.shared.bridge;
-    // Newest first while they are gathered. The first part tells where to read on from; those behind it can only show
-    // more than that.
-    let mut part = bridge.snapshot(session, before, limit.min(CHUNK)).await?;
-    let (view, cursor) = (part.session, part.cursor);
-    let (mut newest_first, mut bytes) = (Vec::new(), 0);
-    let older = loop {
-        let mut rest = part.messages.iter().rev();
-        while bytes <= PAGE
-            && let Some((message, deliveries)) = rest.next()
-        {
-            bytes += message.payload.len();
-            let mut wire = Message::from(&**message);
-            wire.deliveries = Some(deliveries.iter().map(Into::into).collect());
-            newest_first.push(wire);
-        }
-        let older = part.older || rest.len() > 0;
-        let left = limit - newest_first.len();
-        let Some((oldest, _)) = part.messages.first() else { break older };
-        if !older || left == 0 || bytes > PAGE {
-            break older;
-        }
-        part = bridge.snapshot(session, Some(oldest.seq), left.min(CHUNK)).await?;
+    let page = bridge.snapshot(session, before, limit).await?;
+    held::check(page.payload_bytes(), &request.shared.answers)?;
+    let next_cursor = page.messages.first().filter(|_| page.older).map(|(oldest, _)| oldest.seq.to_string());
+    let shown = |(message, deliveries): (Arc<bridge_core::Message>, Vec<Delivery>)| Message {
+        deliveries: Some(deliveries.iter().map(Into::into).collect()),
+        ..Message::from(&*message)
     };
-    let next_cursor = newest_first.last().filter(|_| older).map(|oldest| oldest.seq.to_string());
-    newest_first.reverse();
-    let session = Session::new(&view, bridge.now());
-    let snapshot = Snapshot { session, data: newest_first, next_cursor, cursor: cursor.to_string() };
+    let snapshot = Snapshot {
+        session: Session::new(&page.session, bridge.now()),
+        data: page.messages.into_iter().map(shown).collect(),
+        next_cursor,
+        cursor: page.cursor.to_string(),
+    };
     Ok(json(StatusCode::OK, &snapshot))
 }
 
