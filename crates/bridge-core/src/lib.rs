@@ -54,7 +54,7 @@ pub use store::{
     Change, Handshake, HandshakeStore, Identity, Index, Ownership, Row, RowKey, SCAN_BYTES, Store,
     StoreError, StoreErrorKind,
 };
-pub use task::{OpenTask, Task, TaskError};
+pub use task::{OpenTask, Task, TaskError, TaskState};
 pub use time::Timestamp;
 
 #[doc(no_inline)]

@@ -119,6 +119,8 @@ pub enum DirectiveReason {
     ShuttingDown,
     /// The same attempt was made again; that call has the answer.
     Replaced,
+    /// The task has got what it waited for, and that is settled or in other hands now.
+    TaskOver,
 }
 
 impl DirectiveReason {
@@ -133,6 +135,7 @@ impl DirectiveReason {
             Self::SessionClosed => "session_closed",
             Self::ShuttingDown => "shutting_down",
             Self::Replaced => "replaced",
+            Self::TaskOver => "task_over",
         }
     }
 }

@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use crate::{address::Address, consumer::Consumer, id::TaskId, time::Timestamp};
 
-/// A consumer's standing wish for messages. It holds no lease; each look at it is a receive whose attempt is the task.
+/// A consumer's standing wish for messages. It holds no lease; each look at it is a receive whose attempt is the task. The
+/// first that gets something completes it: further looks repeat what is still leased, and get nothing new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
     /// Its identity, and the attempt of its receives.
@@ -17,8 +18,33 @@ pub struct Task {
     pub created_at: Timestamp,
     /// When it is forgotten.
     pub expires_at: Timestamp,
-    /// Whether its consumer has called it off.
-    pub cancelled: bool,
+    /// What became of it.
+    pub state: TaskState,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskState {
+    /// It waits.
+    Waiting,
+    /// It has got what it waited for.
+    Completed,
+    /// Its consumer has called it off.
+    Cancelled,
+}
+
+impl TaskState {
+    /// Every state, for parsers and tables.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Completed, Self::Cancelled];
+
+    /// `waiting`, `completed` or `cancelled`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// Begins a task.

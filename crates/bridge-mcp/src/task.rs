@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::{Action, Consumer, Name, ReceiveError, TaskError, TaskId};
+use bridge_core::{Action, Consumer, DirectiveReason, Name, ReceiveError, TaskError, TaskId, TaskState};
 use bridge_protocol::Time;
 use bridge_runtime::{CallError, ReceiveRequest};
 use rmcp::{
@@ -52,7 +52,7 @@ pub(crate) async fn get(id: &str, call: &Call<'_>) -> Result<GetTaskResult, Erro
         }
         _ => unreachable!("a result is an object"),
     };
-    if task.cancelled {
+    if task.state == TaskState::Cancelled {
         return state(TaskStatus::Cancelled, TaskPayload::Cancelled);
     }
     let attempt = Name::new(&task.id.to_string()).expect("an id is a short name");
@@ -65,7 +65,12 @@ pub(crate) async fn get(id: &str, call: &Call<'_>) -> Result<GetTaskResult, Erro
         request = request.consumer(task.consumer.name.clone());
     }
     match call.bridge.receive(request).await {
-        Ok(received) if received.directive.action != Action::WaitAgain => completed(&pending(received, call)),
+        Ok(received)
+            if received.directive.action != Action::WaitAgain
+                || received.directive.reason == DirectiveReason::TaskOver =>
+        {
+            completed(&pending(received, call))
+        }
         Ok(_) if call.bridge.now() >= task.created_at + WAIT => completed(&nothing_yet()),
         Err(CallError::Refused(error @ ReceiveError::UnknownMailbox(_))) => {
             completed(&refused(&error.into()))

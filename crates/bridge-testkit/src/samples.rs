@@ -8,7 +8,7 @@ use bridge_core::{
     Address, Change, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd,
     Handshake, IdempotencyRecord, IdempotencyScope, Identity, Lease, LogId, Mailbox, Message, MessageId,
     Name, OutcomeKind, Presence, PresenceState, Priority, Reader, Receipts, ReturnReason, Row, Seq, Session,
-    SessionId, Side, State, Task, TaskId, Timestamp, bytes::Bytes,
+    SessionId, Side, State, Task, TaskId, TaskState, Timestamp, bytes::Bytes,
 };
 
 /// The version and variant bits of a UUIDv7 and nothing else.
@@ -148,7 +148,7 @@ pub fn task(n: u64) -> Task {
         consumer: consumer(),
         created_at: at(n),
         expires_at: at(n + 1_000),
-        cancelled: false,
+        state: TaskState::Waiting,
     }
 }
 
@@ -217,7 +217,7 @@ pub fn rows() -> Vec<Row> {
         Row::Task(task(1)),
         Row::Task(Task {
             consumer: Consumer::nameless(longest_name(), longest_name()),
-            cancelled: true,
+            state: TaskState::Cancelled,
             ..task(2)
         }),
     ]);

@@ -230,7 +230,8 @@ impl Stage {
 
     fn receive(&mut self, words: &Words<'_>) -> Command {
         let consumer = consumer(words);
-        let attempt = words.name("attempt");
+        let task = words.set.get("task").map(|label| name_of(&self.tasks[*label].to_string()));
+        let attempt = words.name("attempt").or(task);
         let repeatable = attempt.is_some();
         let attempt_id = attempt.unwrap_or_else(|| {
             let id = self.next_id();
@@ -329,8 +330,9 @@ impl Stage {
             Answer::Cancelled(Ok(cancelled)) if cancelled.requested => "requested of its holder".to_owned(),
             Answer::Cancelled(Ok(_)) => "cancelled".to_owned(),
             Answer::Redriven(Ok(_)) => "a new delivery".to_owned(),
-            Answer::Task(Ok(task)) if task.cancelled => "task called off".to_owned(),
-            Answer::Task(Ok(task)) => format!("task until {}", since_start(task.expires_at)),
+            Answer::Task(Ok(task)) => {
+                format!("task {}, until {}", task.state.as_str(), since_start(task.expires_at))
+            }
             Answer::Session(Err(error)) | Answer::Read(Err(error)) | Answer::Advanced(Err(error)) => {
                 self.refused(error)
             }

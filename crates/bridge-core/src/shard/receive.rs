@@ -64,6 +64,9 @@ impl Shard {
 
     /// Chooses and leases what the receiver may have now.
     fn take(&mut self, receive: &Receive, now: Timestamp, step: &mut Step) -> Result<Vec<Granted>, Reason> {
+        if !self.wants_more(receive) {
+            return Err(Reason::TaskOver);
+        }
         let credit = self.credit_left(&receive.consumer);
         if credit == 0 {
             return Err(Reason::NoCredit);
@@ -74,6 +77,7 @@ impl Shard {
         let chosen = inbox
             .choose(&self.deliveries, &receive.consumer, (max, receive.max_bytes), now)
             .map_err(Reason::Nothing)?;
+        self.complete_task(receive, step);
         Ok(self.grant(receive, &chosen, now, step))
     }
 
@@ -121,6 +125,7 @@ impl Shard {
         let reason = match why {
             _ if spent => DirectiveReason::PollBudget,
             Reason::NoCredit => DirectiveReason::NoCredit,
+            Reason::TaskOver => DirectiveReason::TaskOver,
             Reason::Nothing(Nothing::Empty) => DirectiveReason::Quiet,
             Reason::Nothing(Nothing::Blocked) => DirectiveReason::Busy,
         };
@@ -234,6 +239,7 @@ const REMEMBERED: usize = 256;
 #[derive(Debug, Clone, Copy)]
 enum Reason {
     NoCredit,
+    TaskOver,
     Nothing(Nothing),
 }
 

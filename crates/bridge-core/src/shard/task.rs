@@ -3,8 +3,9 @@
 use super::{Shard, Step, timer::Timer};
 use crate::{
     id::TaskId,
+    receive::Receive,
     store::{Row, RowKey},
-    task::{OpenTask, Task, TaskError},
+    task::{OpenTask, Task, TaskError, TaskState},
     time::Timestamp,
 };
 
@@ -31,7 +32,7 @@ impl Shard {
             consumer: open.consumer,
             created_at: now,
             expires_at: now + open.ttl,
-            cancelled: false,
+            state: TaskState::Waiting,
         };
         step.put(Row::Task(task.clone()));
         self.adopt_task(task.clone());
@@ -44,9 +45,32 @@ impl Shard {
 
     pub(super) fn cancel_task(&mut self, id: TaskId, step: &mut Step) -> Result<Task, TaskError> {
         let task = self.tasks.get_mut(&id).ok_or(TaskError::Unknown(id))?;
-        task.cancelled = true;
-        step.put(Row::Task(task.clone()));
+        if task.state == TaskState::Waiting {
+            task.state = TaskState::Cancelled;
+            step.put(Row::Task(task.clone()));
+        }
         Ok(task.clone())
+    }
+
+    /// The task on whose behalf a receive is made.
+    fn task_of(&self, receive: &Receive) -> Option<&Task> {
+        let id = receive.attempt_id.as_str().parse().ok()?;
+        self.tasks.get(&id).filter(|task| task.mailbox == receive.mailbox)
+    }
+
+    /// Whether a receive may get something new: one for a task that is over may not.
+    pub(super) fn wants_more(&self, receive: &Receive) -> bool {
+        self.task_of(receive).is_none_or(|task| task.state == TaskState::Waiting)
+    }
+
+    /// A receive got something: so did its task, if it has one.
+    pub(super) fn complete_task(&mut self, receive: &Receive, step: &mut Step) {
+        if let Some(id) = self.task_of(receive).map(|task| task.id)
+            && let Some(task) = self.tasks.get_mut(&id)
+        {
+            task.state = TaskState::Completed;
+            step.put(Row::Task(task.clone()));
+        }
     }
 
     pub(super) fn adopt_task(&mut self, task: Task) {

@@ -296,6 +296,10 @@ fn what_to_do(directive: &Directive, held: bool) -> Option<&'static str> {
         (Action::WaitAgain, DirectiveReason::NoCredit) => {
             Some("You hold as many messages as you may. Answer or release those in held, then ask again.")
         }
+        (Action::WaitAgain, DirectiveReason::TaskOver) => Some(
+            "What this task waited for was handed out, and is settled or no longer yours. Answer what is in held, then \
+             call wait_for_messages again.",
+        ),
         (Action::WaitAgain, _) if held => {
             Some("Nothing new came. Answer the messages in held, then call wait_for_messages again.")
         }

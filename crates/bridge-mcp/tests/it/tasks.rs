@@ -49,6 +49,13 @@ async fn a_task_ends_with_a_result_that_stands_alone() {
     let answer = json!({"message_id": message["id"], "handle": message["handle"], "response": "hi"});
     agent.call("send_response_to_web", answer).await;
     assert_eq!(server.answers(session).await, ["hi"]);
+
+    server.write(session, "for whoever asks next").await;
+    let over = look(&agent, &task).await;
+    assert_eq!(over.result()["status"], "completed");
+    let said = &over.result()["result"]["structuredContent"];
+    assert_eq!((&said["count"], &said["directive"]["reason"]), (&json!(0), &json!("task_over")));
+    assert_eq!(server.bridge.session(session).await.unwrap().pending, 1);
 }
 
 #[tokio::test]

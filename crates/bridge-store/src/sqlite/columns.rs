@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bridge_core::{
     Address, DeadReason, DeliveryId, Headers, LogId, MessageId, Name, NodeId, OutcomeKind, PresenceState,
-    Priority, ReturnReason, Seq, SessionId, ShardId, TaskId, Timestamp, bytes::Bytes,
+    Priority, ReturnReason, Seq, SessionId, ShardId, TaskId, TaskState, Timestamp, bytes::Bytes,
 };
 use rusqlite::{
     Row, Statement, ToSql,
@@ -364,7 +364,7 @@ macro_rules! word_column {
     )*};
 }
 
-word_column!(DeadReason, OutcomeKind, PresenceState, ReturnReason);
+word_column!(DeadReason, OutcomeKind, PresenceState, ReturnReason, TaskState);
 
 /// A word that the table's own code knows the meaning of.
 impl Column for &'static str {

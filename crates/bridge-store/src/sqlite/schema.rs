@@ -15,7 +15,7 @@ use super::{Durability, Settings, fault::Fault, wal};
 pub(super) const APPLICATION_ID: i32 = 0x6272_6467;
 
 /// The changes of the schema, oldest first. Only ever append.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The version of a schema with every migration applied.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
@@ -303,6 +303,23 @@ mod tests {
             let journal: String =
                 connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             assert_eq!(journal, "wal");
+        }
+    }
+
+    #[test]
+    fn a_database_of_every_earlier_schema_opens() {
+        for version in 1..MIGRATIONS.len() {
+            let directory = tempfile::tempdir().unwrap();
+            let file = database(directory.path());
+            let earlier = Connection::open(&file).unwrap();
+            earlier.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            for migration in &MIGRATIONS[..version] {
+                earlier.execute_batch(migration).unwrap();
+            }
+            earlier.pragma_update(None, "user_version", u32::try_from(version).unwrap()).unwrap();
+            drop(earlier);
+            let connection = open_writer(&file, &Settings::default()).unwrap();
+            assert_eq!(super::version(&connection).unwrap(), VERSION);
         }
     }
 

@@ -1,6 +1,6 @@
 use std::{future::Future, pin::pin, sync::Arc, task::Poll};
 
-use bridge_core::{Change, Reader, Row, RowKey, Scope, Seq, Session, ShardId, Store, Task};
+use bridge_core::{Change, Reader, Row, RowKey, Scope, Seq, Session, ShardId, Store, Task, TaskState};
 
 use super::{SHARD, StoreHarness, acquire, acquire_shard, commit, find, get, keys, load, put};
 use crate::samples;
@@ -10,7 +10,7 @@ pub async fn a_batch_is_applied_in_its_order(harness: impl StoreHarness) {
     let store = harness.open().await;
     let owner = acquire(&store).await;
     let first = Row::Task(samples::task(1));
-    let second = Row::Task(Task { cancelled: true, ..samples::task(1) });
+    let second = Row::Task(Task { state: TaskState::Cancelled, ..samples::task(1) });
     let put = |row: &Row| Change::Put(row.clone());
     let delete = Change::Delete(first.key());
 

@@ -9,15 +9,15 @@ use crate::sqlite::{
 pub(super) const TABLE: Table = Table {
     name: "task",
     key: &["id"],
-    rest: &["live", "mailbox", "principal", "consumer", "named", "created_at", "expires_at", "cancelled"],
+    rest: &["live", "mailbox", "principal", "consumer", "named", "created_at", "expires_at", "state"],
     live: None,
 };
 
 pub(super) fn write(task: &Task, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
-    let Task { id, mailbox, consumer, created_at, expires_at, cancelled } = task;
+    let Task { id, mailbox, consumer, created_at, expires_at, state } = task;
     to.put(id)?.put(&live)?.put(mailbox)?;
     to.put(&consumer.principal)?.put(&consumer.name)?.put(&consumer.named)?;
-    to.put(created_at)?.put(expires_at)?.put(cancelled).map(drop)
+    to.put(created_at)?.put(expires_at)?.put(state).map(drop)
 }
 
 pub(super) fn read(row: &mut Take<'_, '_>) -> Result<Task, Fault> {
@@ -29,6 +29,6 @@ pub(super) fn read(row: &mut Take<'_, '_>) -> Result<Task, Fault> {
         consumer: Consumer { principal: row.take()?, name: row.take()?, named: row.take()? },
         created_at: row.take()?,
         expires_at: row.take()?,
-        cancelled: row.take()?,
+        state: row.take()?,
     })
 }

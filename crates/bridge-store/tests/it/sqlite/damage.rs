@@ -29,7 +29,7 @@ async fn a_sound_database_verifies() {
     let directory = filled().await;
     let report = verify(directory.0.path()).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!(report.schema, 1);
+    assert_eq!(report.schema, 2);
 }
 
 #[tokio::test]
