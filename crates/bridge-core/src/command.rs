@@ -15,6 +15,7 @@ use crate::{
     settle::{Settle, SettleError, Settled},
     store::RowKey,
     task::{OpenTask, Task, TaskError},
+    time::Timestamp,
 };
 
 /// Ties an answer to its command.
@@ -40,6 +41,8 @@ pub enum Command {
     RenameSession(SessionId, Option<Arc<str>>),
     /// End a conversation: what it left unsettled is given up.
     CloseSession(SessionId),
+    /// End a conversation if nothing has happened in it since, and nothing is left to do for its agent.
+    CloseIdleSession(SessionId, Timestamp),
     /// Tell how a conversation stands.
     InspectSession(SessionId),
     /// Accept a message.

@@ -195,6 +195,9 @@ impl Shard {
                 Answer::Session(self.rename_session(session, title, now, step))
             }
             Command::CloseSession(session) => Answer::Session(self.close_session(session, now, step)),
+            Command::CloseIdleSession(session, since) => {
+                Answer::Session(self.close_idle(session, since, now, step))
+            }
             Command::InspectSession(session) => Answer::Session(self.inspect_session(session)),
             Command::Publish(publish) => Answer::Published(self.publish(publish, now, step)),
             Command::Receive(receive) => {
@@ -256,6 +259,7 @@ impl Shard {
             Command::OpenSession(open) => keys.push(RowKey::Session(open.id)),
             Command::RenameSession(session, _)
             | Command::CloseSession(session)
+            | Command::CloseIdleSession(session, _)
             | Command::InspectSession(session) => keys.push(RowKey::Session(*session)),
             Command::Publish(publish) => {
                 keys.extend(publish.to.session().map(RowKey::Session));

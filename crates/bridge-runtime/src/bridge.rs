@@ -131,6 +131,20 @@ impl Bridge {
         answer_of!(self.call(Command::CloseSession(id)).await?, Session).map_err(CallError::Refused)
     }
 
+    /// Ends a conversation in which nothing has happened after `since`, unless something waits or is worked on for its
+    /// agent. The answer says whether it is closed.
+    ///
+    /// # Errors
+    /// [`SessionError::Unknown`].
+    pub async fn close_idle_session(
+        &self,
+        id: SessionId,
+        since: Timestamp,
+    ) -> Result<SessionView, CallError<SessionError>> {
+        let command = Command::CloseIdleSession(id, since);
+        answer_of!(self.call(command).await?, Session).map_err(CallError::Refused)
+    }
+
     /// Tells how a conversation stands.
     ///
     /// # Errors

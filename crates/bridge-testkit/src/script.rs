@@ -12,7 +12,7 @@ use bridge_core::{
     Address, Advance, Answer, CallId, Command, Consumer, Delivery, DeliveryId, Event, EventKind, GrantEnd,
     Granted, Headers, Idempotency, Lease, LostAnswer, MessageId, OpenSession, OpenTask, Outcome, Policy,
     PresenceState, Priority, Proof, Publish, Receive, Received, Reply, Row, RowKey, Seq, SessionId, Settle,
-    SettleError, Settled, Side, State, TaskId,
+    SettleError, Settled, Side, State, TaskId, Timestamp,
 };
 
 use self::words::{Words, consumer, name_of, show_span, since_start, span};
@@ -151,7 +151,13 @@ impl Stage {
                 let id = self.session(words.word(0));
                 Command::OpenSession(OpenSession { id, title: None, owner: name_of("anna") })
             }
-            "close" => Command::CloseSession(self.session(words.word(0))),
+            "close" => match words.span("idle") {
+                Some(idle) => {
+                    let since = self.world.now().as_millis() - idle.as_millis() as u64;
+                    Command::CloseIdleSession(self.session(words.word(0)), Timestamp::from_millis(since))
+                }
+                None => Command::CloseSession(self.session(words.word(0))),
+            },
             "session" => Command::InspectSession(self.session(words.word(0))),
             "publish" => self.publish(words),
             "receive" => self.receive(words),

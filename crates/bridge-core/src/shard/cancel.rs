@@ -21,6 +21,9 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) -> Result<Cancelled, DeliveryError> {
+        if self.deliveries.get(&id).is_some_and(|delivery| self.is_passed(delivery)) {
+            self.settle_read(id, now, step);
+        }
         let state = self.find(id).ok_or(DeliveryError::Unknown(id))?.state;
         match state {
             State::Pending { .. } => self.withdraw(id, now, step),

@@ -29,8 +29,12 @@ impl Shard {
 
     /// A message has had its time. While it is leased its holder may still settle it.
     pub(super) fn expire(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
-        if let Some(Delivery { state: State::Pending { .. }, .. }) = self.deliveries.get(&id) {
-            self.give_up(id, DeadReason::Expired, now, step);
+        match self.deliveries.get(&id) {
+            Some(delivery) if self.is_passed(delivery) => self.settle_read(id, now, step),
+            Some(Delivery { state: State::Pending { .. }, .. }) => {
+                self.give_up(id, DeadReason::Expired, now, step);
+            }
+            _ => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! Who takes from a mailbox: evidence of being there, and being missed.
 
+use core::time::Duration;
+
 use super::{
     Shard, Step, Subject,
     inbox::Inbox,
@@ -58,7 +60,8 @@ impl Shard {
             return;
         }
         if inbox.leased > 0 || !inbox.waiting.is_empty() {
-            let back_by = now + self.policy.presence_grace;
+            // Later than now, whatever the policy says: it will be looked at again then.
+            let back_by = now + self.policy.presence_grace.max(Duration::from_millis(1));
             expect_back(&mut self.timers, inbox, back_by);
             return;
         }

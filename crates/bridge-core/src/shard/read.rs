@@ -6,7 +6,7 @@ use super::{Shard, Step, Subject, timer::Timer};
 use crate::{
     address::Address,
     command::{Advance, Reader},
-    delivery::State,
+    delivery::{Delivery, State},
     event::EventKind,
     id::DeliveryId,
     log::Seq,
@@ -62,7 +62,13 @@ impl Shard {
         }
     }
 
-    fn settle_read(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
+    /// Whether a delivery lies behind its reader's cursor: then it is done, though its row may not say so yet.
+    pub(super) fn is_passed(&self, delivery: &Delivery) -> bool {
+        let inbox = self.inboxes.get(&delivery.mailbox).filter(|_| !delivery.mailbox.is_work());
+        inbox.is_some_and(|inbox| delivery.place.is_some_and(|place| place <= inbox.row.read_to))
+    }
+
+    pub(super) fn settle_read(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
         let subject = Subject::from(&self.deliveries[&id]);
         self.update(id, now, step, |delivery| {
             delivery.state = State::Done;

@@ -105,6 +105,19 @@ impl Shard {
         self.inspect_session(id)
     }
 
+    /// Closes a conversation if nothing has happened in it after `since` and nothing waits or is worked on for its agent.
+    pub(super) fn close_idle(
+        &mut self,
+        id: SessionId,
+        since: Timestamp,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<SessionView, SessionError> {
+        let view = self.inspect_session(id)?;
+        let is_idle = view.session.last_activity <= since && view.pending == 0 && view.leased == 0;
+        if is_idle { self.close_session(id, now, step) } else { Ok(view) }
+    }
+
     /// Gives up some of what a closed conversation left, and comes back for the rest.
     pub(super) fn close_on(&mut self, id: SessionId, now: Timestamp, step: &mut Step) {
         if self.sessions.contains_key(&id) {
@@ -113,7 +126,11 @@ impl Shard {
         let chunk = self.policy.max_rows.max(1);
         let left: Vec<DeliveryId> = self.unsettled(id, chunk).collect();
         for delivery in &left {
-            self.kill(*delivery, DeadReason::SessionClosed, now, step);
+            if self.is_passed(&self.deliveries[delivery]) {
+                self.settle_read(*delivery, now, step);
+            } else {
+                self.kill(*delivery, DeadReason::SessionClosed, now, step);
+            }
         }
         if left.len() == chunk {
             self.timers.set(now, Timer::CloseOn(id));

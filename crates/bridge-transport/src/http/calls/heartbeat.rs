@@ -4,10 +4,9 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use bridge_core::{Address, Advance, Message, Name, PresenceState, SessionId, Side};
+use bridge_core::{Address, Advance, Message, Name, PresenceState, SessionId, Side, Timestamp};
 use bridge_protocol::{Code, Time, text_of, text_payload};
 use bridge_runtime::{CallError, NewMessage};
 use http::StatusCode;
@@ -247,19 +246,15 @@ pub(super) async fn clean_up(request: Request) -> Answer {
     let hours = request.query.number("max_age_hours", 1..=OLDEST)?.unwrap_or(24);
     let bridge = &request.shared.bridge;
     let now = bridge.now();
-    let age = Duration::from_secs(hours * 3_600);
+    let since = Timestamp::from_millis(now.as_millis().saturating_sub(hours * 3_600_000));
     let (mut cleaned, mut remaining, mut before) = (0u64, 0u64, None);
     loop {
         let views = bridge.sessions(before, SESSIONS).await?;
         let Some(last) = views.last().map(|view| view.session.id) else { break };
         for view in views.iter().filter(|view| view.session.closed_at.is_none()) {
-            let is_quiet = now.since(view.session.last_activity) >= age;
-            if !is_quiet || view.pending > 0 || view.leased > 0 {
-                remaining += 1;
-                continue;
-            }
-            match bridge.close_session(view.session.id).await {
-                Ok(_) => cleaned += 1,
+            match bridge.close_idle_session(view.session.id, since).await {
+                Ok(view) if view.session.closed_at.is_some() => cleaned += 1,
+                Ok(_) => remaining += 1,
                 // Gone meanwhile.
                 Err(CallError::Refused(_)) => {}
                 Err(CallError::Fault(fault)) => return Err(fault.into()),
