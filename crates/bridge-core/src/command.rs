@@ -6,10 +6,11 @@ use core::time::Duration;
 use crate::{
     address::Address,
     delivery::{Delivery, Lease, State},
-    id::{DeliveryId, MessageId, Name, SessionId, TaskId},
+    id::{DeliveryId, MessageId, SessionId, TaskId},
     log::Seq,
     mailbox::Presence,
     publish::{IdempotencyRecord, Publish, PublishError, Published},
+    reader::Advance,
     receive::{Receive, ReceiveError, Received},
     session::{OpenSession, Session, SessionError},
     settle::{Settle, SettleError, Settled},
@@ -84,30 +85,6 @@ pub struct LostAnswer {
     pub granted: Vec<(DeliveryId, Lease)>,
     /// Whether the caller can repeat the attempt: then the leases wait a little for it.
     pub repeatable: bool,
-}
-
-/// One step of a reader that walks a conversation on its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advance {
-    /// The conversation.
-    pub session: SessionId,
-    /// Which reader.
-    pub reader: Name,
-    /// Where it stands.
-    pub from: Seq,
-    /// Where it goes.
-    pub to: Seq,
-}
-
-/// A reader's own place in a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reader {
-    /// The conversation.
-    pub session: SessionId,
-    /// Which reader.
-    pub name: Name,
-    /// The last place it has seen.
-    pub place: Seq,
 }
 
 /// What a shard wants done. It is done only when the step's changes, and all earlier ones, are durable.

@@ -17,6 +17,7 @@ mod metrics;
 mod policy;
 mod publish;
 mod queue;
+mod reader;
 mod receive;
 mod session;
 mod settle;
@@ -28,8 +29,7 @@ mod time;
 pub use address::{Address, ParseAddressError, Side};
 pub use clock::Clock;
 pub use command::{
-    Advance, Answer, CallId, Cancelled, Command, DeliveryError, Effect, LostAnswer, Reader, Request,
-    SessionView,
+    Answer, CallId, Cancelled, Command, DeliveryError, Effect, LostAnswer, Request, SessionView,
 };
 pub use consumer::Consumer;
 pub use delivery::{
@@ -46,6 +46,7 @@ pub use publish::{
     Idempotency, IdempotencyRecord, IdempotencyScope, Publish, PublishError, Published, Routed,
 };
 pub use queue::{Queue, QueueDelivery};
+pub use reader::{Advance, Reader};
 pub use receive::{Action, Directive, DirectiveReason, Granted, Receive, ReceiveError, Received};
 pub use session::{OpenSession, Session, SessionError};
 pub use settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled};

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 
 use crate::{
     address::Address,
-    command::Reader,
     delivery::Delivery,
     event::Event,
     id::{DeliveryId, MessageId, Name, NodeId, SessionId, ShardId, TaskId},
@@ -15,6 +14,7 @@ use crate::{
     mailbox::Mailbox,
     message::Message,
     publish::{IdempotencyRecord, IdempotencyScope},
+    reader::Reader,
     session::Session,
     task::Task,
     time::Timestamp,

@@ -3,44 +3,27 @@
 //! *Invariant:* no effect leaves before its step's changes are durable. *Invariant:* a commit that failed ends the
 //! shard's life: it is dropped and loaded again; there is no rollback.
 
-use std::{collections::HashMap, future::Future, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+mod revive;
+
+use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bridge_core::{
-    Action, Answer, CallId, Change, Clock, Command, Directive, DirectiveReason, Effect, Identity, Index,
-    LogId, LostAnswer, Measure, Metrics, NodeId, Ownership, Policy, Receive, Received, Request, Row, RowKey,
-    Scope, Seq, Shard, ShardId, Step, Store, StoreError, StoreErrorKind, Timestamp,
+    Action, Answer, CallId, Command, Directive, DirectiveReason, Effect, LostAnswer, Measure, Ownership,
+    Receive, Received, Request, Shard, Step, StoreError, StoreErrorKind, Timestamp,
 };
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::revive::PROBE;
 use crate::{
     fault::{Fault, Health},
     inbox::{Answered, HandOver, Input, WeakInlet},
+    life::{Life, Parts},
     tail::Tail,
 };
 
 /// Commands that one commit answers at most.
 const BATCH: usize = 1_024;
-
-/// How long an ownership lasts without being renewed by a commit.
-const OWNERSHIP: Duration = Duration::from_secs(10);
-
-/// The pause between attempts to use a store that has failed.
-const PROBE: Duration = Duration::from_secs(1);
-
-/// Rows read at once for a shadow.
-const SHADOW_PAGE: usize = 1_000;
-
-/// What an actor is made of.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) metrics: Arc<dyn Metrics>,
-    pub(crate) policy: Policy,
-    pub(crate) shard: ShardId,
-    pub(crate) node: NodeId,
-}
 
 #[derive(Debug)]
 pub(crate) struct Actor {
@@ -70,96 +53,6 @@ struct Call {
     reply: oneshot::Sender<Result<Answered, Fault>>,
     /// A receive outlives its shard: it is handled again by the next one.
     receive: Option<(Receive, Timestamp)>,
-}
-
-/// A shard in its owner's hands.
-pub(crate) struct Life {
-    owner: Ownership,
-    shard: Shard,
-    /// The end of its log.
-    pub(crate) head: Seq,
-    /// Its identity and secret.
-    pub(crate) identity: Identity,
-}
-
-impl Parts {
-    /// Becomes the owner of the shard and loads it.
-    pub(crate) async fn begin(&self) -> Result<Life, StoreError> {
-        let Self { store, clock, shard, node, .. } = self;
-        let owner = store.acquire(*shard, *node, clock.now(), OWNERSHIP).await?;
-        let identity = match self.identity().await? {
-            Some(identity) => identity,
-            None => self.found(&owner).await?,
-        };
-        let head = self.head().await?;
-        let rows = gather(|after| store.load(&owner, after)).await?;
-        let shard = self.shard(owner.epoch, rows, head);
-        Ok(Life { owner, shard, head, identity })
-    }
-
-    /// What the shard would be, for those who only look: it is owned by nobody.
-    async fn shadow(&self) -> Result<Shard, StoreError> {
-        let head = self.head().await?;
-        let live = |after| self.store.scan(self.shard, Index::Live { after }, SHADOW_PAGE);
-        Ok(self.shard(0, gather(live).await?, head))
-    }
-
-    fn shard(&self, epoch: u64, rows: Vec<Row>, head: Seq) -> Shard {
-        Shard::new(self.policy.clone(), epoch, random()).load(rows, head, self.clock.now())
-    }
-
-    /// The identity that the shard was given at its first load.
-    pub(crate) async fn identity(&self) -> Result<Option<Identity>, StoreError> {
-        match self.store.get(self.shard, &[RowKey::Identity]).await?.pop().flatten() {
-            Some(Row::Identity(identity)) => Ok(Some(identity)),
-            _ => Ok(None),
-        }
-    }
-
-    /// The end of the log; the clock goes on from there.
-    pub(crate) async fn head(&self) -> Result<Seq, StoreError> {
-        let head = self.store.read_log(self.shard, Scope::All, Seq::ZERO, 0).await?.head;
-        let before = Seq(head.0.saturating_sub(1));
-        let last = self.store.read_log(self.shard, Scope::All, before, 1).await?;
-        if let Some(event) = last.events.last() {
-            self.clock.not_before(event.at);
-        }
-        Ok(head)
-    }
-
-    /// Gives the shard its identity, at its first load.
-    async fn found(&self, owner: &Ownership) -> Result<Identity, StoreError> {
-        let mut token_key = [0; 32];
-        fill(&mut token_key);
-        let identity = Identity { log: LogId(random()), token_key };
-        self.store.commit(owner, &[Change::Put(Row::Identity(identity.clone()))]).await?;
-        Ok(identity)
-    }
-}
-
-/// All rows that `page` gives, one page after the other.
-async fn gather<P>(page: impl Fn(Option<RowKey>) -> P) -> Result<Vec<Row>, StoreError>
-where
-    P: Future<Output = Result<Vec<Row>, StoreError>>,
-{
-    let mut rows = Vec::new();
-    loop {
-        let next = page(rows.last().map(Row::key)).await?;
-        if next.is_empty() {
-            return Ok(rows);
-        }
-        rows.extend(next);
-    }
-}
-
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    fill(&mut bytes);
-    u64::from_be_bytes(bytes)
-}
-
-fn fill(bytes: &mut [u8]) {
-    getrandom::fill(bytes).expect("the operating system has randomness");
 }
 
 /// Why a shard's life ended.
@@ -441,71 +334,6 @@ impl Actor {
             again.push(Request { call: CallId(self.notices), command: Command::AnswerLost(lost.clone()) });
         }
         self.again.append(&mut again);
-    }
-
-    /// Tries to own and load the shard until it works. Meanwhile nothing is written; what can be told is told.
-    async fn revive(&mut self, mut kind: StoreErrorKind) -> Option<Life> {
-        let mut shadow: Option<Shard> = None;
-        // A life that made nothing durable would be followed by another like it: that one waits.
-        let mut at_once = self.committed;
-        loop {
-            let begun = if at_once { Some(self.parts.begin().await) } else { None };
-            at_once = true;
-            match begun {
-                None => {}
-                Some(Ok(life)) => {
-                    tracing::info!("the store can be used again");
-                    return Some(life);
-                }
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "the store cannot be used; trying again in a second");
-                    kind = if kind == StoreErrorKind::Full { kind } else { error.kind };
-                }
-            }
-            let fault = Fault::of(kind);
-            self.health.send_replace(Health::Faulted(fault));
-            if shadow.is_none() {
-                shadow = self.parts.shadow().await.ok();
-            }
-            let probe = self.parts.clock.now() + PROBE;
-            while self.parts.clock.now() < probe {
-                for request in self.next_batch(Some(probe)).await? {
-                    self.refuse_or_tell(request, shadow.as_mut(), fault).await;
-                }
-            }
-            let now = self.parts.clock.now();
-            let late = |_: &CallId, call: &mut Call| {
-                call.receive.as_ref().is_some_and(|(_, deadline)| *deadline <= now)
-            };
-            for (_, call) in self.calls.extract_if(late) {
-                let _ = call.reply.send(Err(fault));
-            }
-        }
-    }
-
-    /// While the store is at fault: what changes nothing is answered, what waits may wait, the rest is refused.
-    async fn refuse_or_tell(&mut self, request: Request, shadow: Option<&mut Shard>, fault: Fault) {
-        let Request { call, command } = request;
-        let reads =
-            matches!(command, Command::InspectSession(_) | Command::Inspect(_) | Command::InspectTask(_));
-        if matches!(command, Command::Receive(_)) {
-            return;
-        }
-        if let Some(shard) = shadow.filter(|_| reads) {
-            let mut requests = vec![Request { call, command }];
-            if self.fetch(shard, &mut requests).await.is_ok() {
-                let mut step = Step::new();
-                for request in requests {
-                    shard.handle(request, self.parts.clock.now(), &mut step);
-                }
-                for effect in step.effects {
-                    self.perform(effect, &mut Vec::new());
-                }
-            }
-        }
-        if let Some(call) = self.calls.remove(&call) {
-            let _ = call.reply.send(Err(fault));
-        }
     }
 
     /// Sends everybody home who still waits.

@@ -9,12 +9,13 @@ use bridge_core::{Clock, Command, Index, Metrics, Policy, Row, Store, StoreError
 use tokio::sync::watch;
 
 use crate::{
-    actor::{Actor, Parts},
+    actor::Actor,
     bridge::{Bridge, SHARD, Shared},
     clock::SystemClock,
     fault::{Fault, Health},
     id::Ids,
     inbox::Inlet,
+    life::Parts,
     tail::Tail,
     token::Tokens,
 };

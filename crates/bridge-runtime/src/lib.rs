@@ -8,6 +8,7 @@ mod fault;
 mod id;
 mod inbox;
 mod lease;
+mod life;
 mod log;
 mod observe;
 mod queue;

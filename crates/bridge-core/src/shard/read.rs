@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use super::{Shard, Step, Subject, timer::Timer};
 use crate::{
     address::Address,
-    command::{Advance, Reader},
     delivery::{Delivery, State},
     event::EventKind,
     id::DeliveryId,
     log::Seq,
+    reader::{Advance, Reader},
     session::SessionError,
     store::{Row, RowKey},
     time::Timestamp,

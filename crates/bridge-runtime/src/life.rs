@@ -1,0 +1,115 @@
+//! How the life of a shard begins: it is owned, identified and loaded.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bridge_core::{
+    Change, Clock, Identity, Index, LogId, Metrics, NodeId, Ownership, Policy, Row, RowKey, Scope, Seq,
+    Shard, ShardId, Store, StoreError,
+};
+
+/// How long an ownership lasts without being renewed by a commit.
+const OWNERSHIP: Duration = Duration::from_secs(10);
+
+/// Rows read at once for a shadow.
+const SHADOW_PAGE: usize = 1_000;
+
+/// What a shard lives on.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+    pub(crate) policy: Policy,
+    pub(crate) shard: ShardId,
+    pub(crate) node: NodeId,
+}
+
+/// A shard in its owner's hands.
+pub(crate) struct Life {
+    pub(crate) owner: Ownership,
+    pub(crate) shard: Shard,
+    /// The end of its log.
+    pub(crate) head: Seq,
+    /// Its identity and secret.
+    pub(crate) identity: Identity,
+}
+
+impl Parts {
+    /// Becomes the owner of the shard and loads it.
+    pub(crate) async fn begin(&self) -> Result<Life, StoreError> {
+        let Self { store, clock, shard, node, .. } = self;
+        let owner = store.acquire(*shard, *node, clock.now(), OWNERSHIP).await?;
+        let identity = match self.identity().await? {
+            Some(identity) => identity,
+            None => self.found(&owner).await?,
+        };
+        let head = self.head().await?;
+        let rows = gather(|after| store.load(&owner, after)).await?;
+        let shard = self.shard(owner.epoch, rows, head);
+        Ok(Life { owner, shard, head, identity })
+    }
+
+    /// What the shard would be, for those who only look: it is owned by nobody.
+    pub(crate) async fn shadow(&self) -> Result<Shard, StoreError> {
+        let head = self.head().await?;
+        let live = |after| self.store.scan(self.shard, Index::Live { after }, SHADOW_PAGE);
+        Ok(self.shard(0, gather(live).await?, head))
+    }
+
+    fn shard(&self, epoch: u64, rows: Vec<Row>, head: Seq) -> Shard {
+        Shard::new(self.policy.clone(), epoch, random()).load(rows, head, self.clock.now())
+    }
+
+    /// The identity that the shard was given at its first load.
+    pub(crate) async fn identity(&self) -> Result<Option<Identity>, StoreError> {
+        match self.store.get(self.shard, &[RowKey::Identity]).await?.pop().flatten() {
+            Some(Row::Identity(identity)) => Ok(Some(identity)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The end of the log; the clock goes on from there.
+    pub(crate) async fn head(&self) -> Result<Seq, StoreError> {
+        let head = self.store.read_log(self.shard, Scope::All, Seq::ZERO, 0).await?.head;
+        let before = Seq(head.0.saturating_sub(1));
+        let last = self.store.read_log(self.shard, Scope::All, before, 1).await?;
+        if let Some(event) = last.events.last() {
+            self.clock.not_before(event.at);
+        }
+        Ok(head)
+    }
+
+    /// Gives the shard its identity, at its first load.
+    async fn found(&self, owner: &Ownership) -> Result<Identity, StoreError> {
+        let mut token_key = [0; 32];
+        fill(&mut token_key);
+        let identity = Identity { log: LogId(random()), token_key };
+        self.store.commit(owner, &[Change::Put(Row::Identity(identity.clone()))]).await?;
+        Ok(identity)
+    }
+}
+
+/// All rows that `page` gives, one page after the other.
+async fn gather<P>(page: impl Fn(Option<RowKey>) -> P) -> Result<Vec<Row>, StoreError>
+where
+    P: Future<Output = Result<Vec<Row>, StoreError>>,
+{
+    let mut rows = Vec::new();
+    loop {
+        let next = page(rows.last().map(Row::key)).await?;
+        if next.is_empty() {
+            return Ok(rows);
+        }
+        rows.extend(next);
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    fill(&mut bytes);
+    u64::from_be_bytes(bytes)
+}
+
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system has randomness");
+}
