@@ -26,7 +26,8 @@ export class Bridge {
   #port: number;
   #data: string;
   #process: ChildProcess | undefined;
-  #said = "";
+  /** What the process last said. */
+  said = "";
 
   private constructor(port: number) {
     this.#port = port;
@@ -45,13 +46,13 @@ export class Bridge {
     const child = spawn(BIN, ["serve", "--listen", `127.0.0.1:${this.#port}`, "--data", this.#data], { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     const listen = (chunk: Buffer) => {
-      this.#said = (this.#said + chunk.toString()).slice(-10_000);
+      this.said = (this.said + chunk.toString()).slice(-10_000);
     };
     child.stdout?.on("data", listen);
     child.stderr?.on("data", listen);
     for (let tries = 0; tries < 300; tries += 1) {
       if (child.exitCode !== null) {
-        throw new Error(`the bridge ended with ${child.exitCode}:\n${this.#said}`);
+        throw new Error(`the bridge ended with ${child.exitCode}:\n${this.said}`);
       }
       const answer = await fetch(`${this.url}/health`).catch(() => undefined);
       if (answer?.ok === true) {
@@ -59,7 +60,7 @@ export class Bridge {
       }
       await sleep(50);
     }
-    throw new Error(`the bridge does not answer:\n${this.#said}`);
+    throw new Error(`the bridge does not answer:\n${this.said}`);
   }
 
   /** Ends the process as a power cut would. */

@@ -1,17 +1,18 @@
 // What every flow needs: a bridge, a page that complains, and names for what one sees.
 
 import AxeBuilder from "@axe-core/playwright";
-import { type Locator, type Page, test as base, expect } from "@playwright/test";
+import { type Locator, type Page, type TestInfo, test as base, expect } from "@playwright/test";
 import { Agent, Bridge } from "./bridge";
 
 export { expect };
 export { Agent };
 
 export const test = base.extend<{ bridge: Bridge; complaints: string[] }>({
-  bridge: async ({}, use) => {
+  bridge: async ({}, use, info) => {
     const bridge = await Bridge.start();
     await use(bridge);
     await bridge.remove();
+    explain(info, "the bridge", bridge.said);
   },
   // A page that breaks the content policy or throws fails the test, whatever it looks like.
   complaints: [
@@ -32,6 +33,13 @@ export const test = base.extend<{ bridge: Bridge; complaints: string[] }>({
     { auto: true },
   ],
 });
+
+/** Shows what another process said, if the flow has failed. */
+export function explain(info: TestInfo, who: string, said: string): void {
+  if (info.status !== info.expectedStatus) {
+    console.error(`-- ${who} said:\n${said}`);
+  }
+}
 
 export const field = (page: Page): Locator => page.getByRole("textbox", { name: "Message" });
 export const log = (page: Page): Locator => page.getByRole("log");
