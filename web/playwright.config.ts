@@ -17,4 +17,9 @@ export default defineConfig({
     viewport: { width: 1280, height: 800 },
     trace: "off",
   },
+  projects: [
+    { name: "page", testIgnore: "agents/**" },
+    // What fails once in a while is what these look for.
+    { name: "agents", testMatch: "agents/*.spec.ts", timeout: 180_000, expect: { timeout: 45_000 }, retries: 0 },
+  ],
 });

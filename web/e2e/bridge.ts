@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-const BIN = resolve(process.env["BRIDGE_BIN"] ?? join(import.meta.dirname, "../../target/debug/bridge"));
+export const BIN = resolve(process.env["BRIDGE_BIN"] ?? join(import.meta.dirname, "../../target/debug/bridge"));
 
 function freePort(): Promise<number> {
   return new Promise((done, failed) => {
