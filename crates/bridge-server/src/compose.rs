@@ -66,12 +66,14 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Serves until `stop`; then takes nothing new, ends what is under way, and gives the data up.
+    /// Serves until `stop`; then says so to who comes, ends what is under way, and gives the data up.
     pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) {
         let Self { listener, bridge, endpoint, door, .. } = self;
+        let closing = door.clone();
         let stopped = async move {
             stop.await;
-            // First the bridge: from now on it says so to everyone, and who waits is sent home over an open connection.
+            // First the door, which says so to everyone from now on; the bridge answers what was let in before.
+            closing.close();
             if tokio::time::timeout(SETTLE, bridge.shutdown()).await.is_err() {
                 tracing::error!("the store does not answer; what was not confirmed may be lost");
             }

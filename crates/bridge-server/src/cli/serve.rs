@@ -58,7 +58,7 @@ async fn serve(config: &Config, output: &Output) -> Result<ExitCode> {
     let server = tokio::select! {
         server = Server::start(config) => server?,
         // Nothing was confirmed yet, so nothing is to be finished.
-        _ = signals.next() => leave(0),
+        _ = signals.first() => leave(0),
     };
     let started = Started {
         url: server.url(),
@@ -72,7 +72,7 @@ async fn serve(config: &Config, output: &Output) -> Result<ExitCode> {
     let mut running = pin!(server.run(stop.clone().cancelled_owned()));
     let signal = tokio::select! {
         () = &mut running => return Ok(ExitCode::SUCCESS),
-        signal = signals.next() => signal,
+        signal = signals.first() => signal,
     };
     tracing::info!(signal, "the bridge stops; a second signal ends it at once");
     stop.cancel();
@@ -83,7 +83,7 @@ async fn serve(config: &Config, output: &Output) -> Result<ExitCode> {
                 leave(1);
             }
         }
-        signal = signals.next() => {
+        signal = signals.another() => {
             tracing::warn!(signal, "the bridge ends at once");
             leave(1);
         }

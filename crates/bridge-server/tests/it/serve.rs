@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -123,23 +124,49 @@ async fn a_stopping_server_is_not_ready_and_a_second_signal_ends_it_at_once() {
     // A call that never arrives whole: the server waits for it as long as it may.
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let mut unfinished = TcpStream::connect(&address).unwrap();
-    write!(
-        unfinished,
-        "POST /api/sessions HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{{"
-    )
-    .unwrap();
+    write!(unfinished, "GET /api/sessions HTTP/1.1\r\nhost: {address}\r\n").unwrap();
     http.get(&ready).await;
 
     server.signal(Signal::TERM);
     let refused = async {
-        while let Some((200, _)) = http.try_call(Method::GET, &ready, None, None).await {
-            look_again().await;
+        loop {
+            match Http::new().try_call(Method::GET, &ready, None, None).await {
+                Some((200, _)) => look_again().await,
+                Some((503, told)) => return assert_eq!(told["checks"]["server"], "shutting_down", "{told}"),
+                other => panic!("{other:?}"),
+            }
         }
     };
     tokio::time::timeout(Duration::from_secs(1), refused).await.expect("a stopping server is not ready");
     server.signal(Signal::INT);
     let status = server.ended(Duration::from_secs(1)).await;
     assert_eq!(status.code(), Some(1), "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_server_whose_terminal_goes_away_stops_as_if_it_were_told() {
+    let data = Data::new();
+    let mut server = Server::start(&data.path());
+    // A terminal may say so more than once.
+    server.signal(Signal::HUP);
+    server.signal(Signal::HUP);
+    let status = server.ended(STOP).await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_server_that_is_to_outlive_its_terminal_does() {
+    let data = Data::new();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"trap "" HUP; exec "$0" serve --json --listen 127.0.0.1:0 --data "$1""#]);
+    shell.arg(program().get_program()).arg(data.path());
+    let mut server = Server::of(shell);
+    server.signal(Signal::HUP);
+    assert_eq!(Http::new().get(&format!("{}/health/live", server.url)).await["status"], "live");
+    server.signal(Signal::TERM);
+    let status = server.ended(STOP).await;
+    assert_eq!(status.code(), Some(0), "{}", server.log());
+    assert!(!server.log().contains("SIGHUP"), "{}", server.log());
 }
 
 #[tokio::test]

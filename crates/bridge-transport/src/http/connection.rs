@@ -10,7 +10,7 @@ use std::{
 };
 
 use bridge_core::{Clock, Timestamp};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::{
+    arriving::Arriving,
     door::HttpDoor,
     impatient::Impatient,
     response::{Body, BoxError},
@@ -34,7 +35,6 @@ pub(crate) struct Connection {
     pub(crate) settings: ServeSettings,
     pub(crate) protocol: Arc<auto::Builder<TokioExecutor>>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) ending: CancellationToken,
 }
 
 impl Connection {
@@ -46,9 +46,14 @@ impl Connection {
         let door = self.door.clone();
         let service = service_fn(|request: Request<Incoming>| {
             let under_way = UnderWay::begin(&activity);
-            let answer = door.clone().call(request);
+            let is_told_to_close = request.version() < Version::HTTP_2;
+            let answer = door.clone().call(Arriving::of(request, &self.clock));
+            let closing = door.closing().clone();
             async move {
-                let Ok(response) = answer.await;
+                let Ok(mut response) = answer.await;
+                if is_told_to_close && closing.is_cancelled() {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 under_way.note(Progress::Offered);
                 Ok::<Response<Answered>, Infallible>(response.map(|body| Answered { body, under_way }))
             }
@@ -63,7 +68,7 @@ impl Connection {
                     }
                     return;
                 }
-                () = self.ending.cancelled(), if !ended => {}
+                () = self.last_request(&activity), if !ended => {}
                 rest = self.too_long(&activity) => {
                     // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
                     if rest != Rest::Between || ended {
@@ -73,6 +78,16 @@ impl Connection {
             }
             ended = true;
             connection.as_mut().graceful_shutdown();
+        }
+    }
+
+    /// Returns when the door is closed, and the connection had a request to be told so or made none for a while.
+    async fn last_request(&self, activity: &Activity) {
+        self.door.closing().cancelled().await;
+        let deadline = self.clock.now() + self.settings.linger;
+        tokio::select! {
+            () = activity.asked.cancelled() => {}
+            () = self.clock.sleep_until(deadline) => {}
         }
     }
 
@@ -112,6 +127,8 @@ enum Rest {
 /// The requests of one connection.
 #[derive(Debug)]
 struct Activity {
+    /// Set by the first request.
+    asked: CancellationToken,
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
 }
@@ -129,14 +146,14 @@ struct State {
 impl Activity {
     fn new(clock: Arc<dyn Clock>) -> Self {
         let state = State { count: 0, since: clock.now(), under_way: BTreeMap::new() };
-        Self { state: Mutex::new(state), clock }
+        Self { asked: CancellationToken::new(), state: Mutex::new(state), clock }
     }
 
     /// In what way the connection is at rest, and since when; nothing while it is at work.
     fn at_rest(&self) -> Option<(Rest, Timestamp)> {
         let state = self.lock();
         if state.under_way.is_empty() {
-            return Some((if state.count == 0 { Rest::Fresh } else { Rest::Between }, state.since));
+            return Some((if self.asked.is_cancelled() { Rest::Between } else { Rest::Fresh }, state.since));
         }
         state.under_way.values().flatten().min().map(|since| (Rest::Untaken, *since))
     }
@@ -168,6 +185,7 @@ impl UnderWay {
         let number = state.count;
         state.under_way.insert(number, None);
         drop(state);
+        activity.asked.cancel();
         Self { activity: Arc::clone(activity), number }
     }
 

@@ -23,7 +23,7 @@ use http::{
     request::Parts,
 };
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 use tracing::Instrument;
@@ -98,17 +98,18 @@ impl Builder {
     pub fn build(self) -> Result<HttpDoor, InvalidSetting> {
         let Self { bridge, settings, page, mounts } = self;
         let limits = &settings.limits;
+        let closing = CancellationToken::new();
         let shared = Shared {
             guard: Guard::new(&settings)?,
             router: Router::new(),
             files: Files::new(page),
             mounts,
-            reader: Reader::new(limits, Arc::clone(bridge.clock())),
+            reader: Reader::new(limits, Arc::clone(bridge.clock()), closing.clone()),
             answers: Budget::new(limits.answers),
             calls: Semaphore::new(limits.calls),
             pages: Semaphore::new(PAGES),
             streams: Arc::new(Semaphore::new(limits.streams)),
-            closing: CancellationToken::new(),
+            closing,
             watchers: Watchers::default(),
             polls: Polls::default(),
             request_ids: RequestIds::default(),
@@ -159,14 +160,20 @@ impl HttpDoor {
         Builder { bridge, settings: Settings::default(), page: None, mounts: Vec::new() }
     }
 
-    /// Ends what would go on for ever: event streams end, calls that wait are sent home, and everything but the health
-    /// checks is refused from now on. [`serve`](crate::serve) does it when it is told to stop.
+    /// Refuses everything but the health checks from now on, and ends what would go on: event streams end, calls that
+    /// wait are sent home, calls whose body is still coming are refused. [`serve`](crate::serve) does it when it is told
+    /// to stop, and ends its connections.
     pub fn close(&self) {
         self.shared.closing.cancel();
     }
 
     pub(crate) fn bridge(&self) -> &Bridge {
         &self.shared.bridge
+    }
+
+    /// Set once the door is closed.
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.shared.closing
     }
 }
 
@@ -240,16 +247,16 @@ impl Shared {
         if let Some(response) = preflight(&parts, sharing) {
             return Ok(response);
         }
-        let under_way = self.calls.try_acquire();
-        let overloaded = under_way.is_err();
-        if mounted.is_some() && overloaded {
-            return Err(Code::Overloaded.into());
-        }
+        let call = match (&mounted, &matched) {
+            (None, Some(matched)) => matched.endpoint.call(&parts.method),
+            _ => None,
+        };
+        let _under_way = if call.is_some_and(Call::is_vital) { None } else { Some(self.begin()?) };
         if let Some(mounted) = mounted {
             return self.pass_on(mounted, parts, body).await;
         }
         let Some(Matched { endpoint, id }) = matched else { return Err(Code::NotFound.into()) };
-        let Some(call) = endpoint.call(&parts.method) else {
+        let Some(call) = call else {
             if parts.method == Method::OPTIONS {
                 let mut response = empty(StatusCode::NO_CONTENT);
                 response
@@ -264,13 +271,15 @@ impl Shared {
         if !is_acceptable(&parts.headers, call) {
             return Err(Code::NotAcceptable.into());
         }
-        if self.closing.is_cancelled() && !call.is_vital() {
+        calls::answer(call, request::Request::new(Arc::clone(&self), parts, principal, id, body)).await
+    }
+
+    /// A place among the calls under way.
+    fn begin(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        if self.closing.is_cancelled() {
             return Err(Code::ShuttingDown.into());
         }
-        if overloaded && !call.is_vital() {
-            return Err(Code::Overloaded.into());
-        }
-        calls::answer(call, request::Request::new(Arc::clone(&self), parts, principal, id, body)).await
+        self.calls.try_acquire().map_err(|_| Code::Overloaded.into())
     }
 
     /// The position of the service that is mounted at or above `path`.

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::{header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::EXPECT, request::Parts};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     response::{Body, Refusal},
@@ -87,15 +88,16 @@ pub(crate) struct Reader {
     time: Duration,
     held: Budget,
     clock: Arc<dyn Clock>,
+    closing: CancellationToken,
 }
 
 impl Reader {
-    pub(crate) fn new(limits: &Limits, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(limits: &Limits, clock: Arc<dyn Clock>, closing: CancellationToken) -> Self {
         let held = Budget::new(limits.bodies);
-        Self { limit: limits.body, idle: limits.body_idle, time: limits.body_time, held, clock }
+        Self { limit: limits.body, idle: limits.body_idle, time: limits.body_time, held, clock, closing }
     }
 
-    /// Reads a body to its end.
+    /// Reads a body to its end, or until the door is closed.
     pub(crate) async fn read(&self, parts: &Parts, body: Body) -> Result<Read, Refusal> {
         let encoded = parts.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
         if encoded {
@@ -104,6 +106,14 @@ impl Reader {
         if self.is_hopeless(parts) {
             return Err(self.too_large());
         }
+        tokio::select! {
+            biased;
+            read = self.gather(body) => read,
+            () = self.closing.cancelled() => Err(Code::ShuttingDown.into()),
+        }
+    }
+
+    async fn gather(&self, body: Body) -> Result<Read, Refusal> {
         let mut body = Coming { body, until: self.clock.now() + self.time };
         let mut read = Read::default();
         let mut rest = BytesMut::new();

@@ -1,5 +1,6 @@
 //! HTTP: requests in, answers out.
 
+mod arriving;
 mod calls;
 mod connection;
 mod door;

@@ -33,6 +33,8 @@ pub struct ServeSettings {
     pub streams: u32,
     /// How long requests under way may go on when the server stops.
     pub grace: Duration,
+    /// How long a server that stops is there at least, to say so to who asks.
+    pub linger: Duration,
 }
 
 impl Default for ServeSettings {
@@ -45,6 +47,7 @@ impl Default for ServeSettings {
             buffer: 80 << 10,
             streams: 100,
             grace: Duration::from_secs(5),
+            linger: Duration::from_millis(500),
         }
     }
 }
@@ -57,8 +60,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `door` on `listener`, in HTTP/1.1 and in HTTP/2 without TLS, until `shutdown` is ready.
 ///
-/// Then nothing new is accepted, [`HttpDoor::close`] is called, and requests under way have
-/// [`grace`](ServeSettings::grace) to end; what is still open after that is cut. Returns when every connection has ended.
+/// Then [`HttpDoor::close`] is called, and each connection ends with the request it has under way, or at once. Who comes
+/// meanwhile is told: connections are accepted while others are open, for [`linger`](ServeSettings::linger) at least. What
+/// is still open after [`grace`](ServeSettings::grace) is cut. Returns when every connection has ended.
 ///
 /// # Example
 /// ```
@@ -85,15 +89,13 @@ pub async fn serve(
         clock,
         places: Arc::new(Semaphore::new(settings.connections)),
         connections: TaskTracker::new(),
-        ending: CancellationToken::new(),
         cut: CancellationToken::new(),
     };
     tokio::select! {
         () = server.accept(&listener) => {}
         () = shutdown => {}
     }
-    drop(listener);
-    server.end().await;
+    server.end(listener).await;
 }
 
 /// How bytes become requests.
@@ -125,8 +127,6 @@ struct Server {
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
     connections: TaskTracker,
-    /// Requests under way may end, no other begins.
-    ending: CancellationToken,
     /// Everything ends.
     cut: CancellationToken,
 }
@@ -160,7 +160,6 @@ impl Server {
             settings: self.settings,
             protocol: Arc::clone(&self.protocol),
             clock: Arc::clone(&self.clock),
-            ending: self.ending.clone(),
         };
         let cut = self.cut.clone();
         async move {
@@ -172,18 +171,21 @@ impl Server {
         }
     }
 
-    async fn end(self) {
+    async fn end(self, listener: TcpListener) {
         self.door.close();
-        self.ending.cancel();
         self.connections.close();
-        let deadline = self.clock.now() + self.settings.grace;
+        let now = self.clock.now();
+        let ended = async {
+            self.clock.sleep_until(now + self.settings.linger).await;
+            self.connections.wait().await;
+        };
         tokio::select! {
-            () = self.connections.wait() => {}
-            () = self.clock.sleep_until(deadline) => {
-                self.cut.cancel();
-                self.connections.wait().await;
-            }
+            () = self.accept(&listener) => {}
+            () = ended => {}
+            () = self.clock.sleep_until(now + self.settings.grace) => self.cut.cancel(),
         }
+        drop(listener);
+        self.connections.wait().await;
     }
 }
 

@@ -1,12 +1,14 @@
 //! Connections: their kinds, their number, their end.
 
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use bridge_transport::ServeSettings;
+use bridge_transport::{Body, Mounted, ServeSettings};
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
+use tokio::sync::Notify;
+use tower::service_fn;
 
 use crate::support::{Server, in_time, request, soon, until, with};
 
@@ -110,7 +112,7 @@ async fn a_server_that_stops_sends_home_who_waits_and_ends_streams() {
     let stop = async {
         somebody_waits(&server, &session).await;
         let stopped = server.stop();
-        soon(stopped).await.unwrap();
+        in_time(&server.clock, Duration::from_millis(100), stopped).await.unwrap();
     };
     let (received, ()) = tokio::join!(server.send(long_poll(&session)), async {
         // The stream and the idle connection end with the rest.
@@ -126,32 +128,106 @@ async fn a_server_that_stops_sends_home_who_waits_and_ends_streams() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_end_is_cut_when_its_time_is_over() {
+async fn a_server_that_stops_says_so_to_who_comes_and_is_gone_when_nothing_is_left() {
     let server = Server::start().await;
-    let mut raw = server.connect().await;
-    let head = "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    raw.write(format!("{head}expect: 100-continue\r\ncontent-length: 10\r\n\r\n")).await;
-    // The server reads the body now.
-    raw.until("100 Continue").await;
-    let mut stopped = server.stop();
-    server.clock.advance(Duration::from_secs(4));
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
+    let mut silent = server.connect().await;
+    let stopped = server.stop();
+    // By then everyone has heard of it.
+    let closed = async || server.get("/health/ready").await.status == 503;
+    until(closed).await;
+    for (path, status, says) in [
+        ("/health/ready", "503", "not_ready"),
+        ("/health/live", "200", "live"),
+        ("/api/sessions", "503", "shutting_down"),
+        ("/mcp", "503", "shutting_down"),
+        ("/api/nothing", "503", "shutting_down"),
+        ("/", "503", "shutting_down"),
+    ] {
+        // Each on a connection of its own, which is closed after the answer.
+        let answer = server.raw(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n{LIVE}")).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(says),
+            "{path}: {answer}"
+        );
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{path}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{path}: {answer}");
     }
+    let asked = Request::get("http://localhost/health/ready").body(Default::default()).unwrap();
+    assert_eq!(server.send_h2(asked).await.status, 503);
     assert!(!stopped.is_finished());
-    in_time(&server.clock, Duration::from_millis(100), &mut stopped).await.unwrap();
-    assert_eq!(raw.rest().await, "");
+    in_time(&server.clock, Duration::from_millis(100), stopped).await.unwrap();
+    assert_eq!(silent.rest().await, "");
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
+}
+
+/// A call that goes on for as long as the test wants.
+#[derive(Clone, Default)]
+struct LongCall {
+    begun: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+impl LongCall {
+    async fn server(&self) -> Server {
+        let call = self.clone();
+        let service = service_fn(move |_: Request<Body>| {
+            let call = call.clone();
+            async move {
+                call.begun.notify_one();
+                call.go_on.notified().await;
+                Ok::<_, Infallible>(Response::new(Full::from("done").map_err(Into::into).boxed_unsync()))
+            }
+        });
+        Server::with(|door| door.mount("/long", Mounted::new(service)), ServeSettings::default()).await
+    }
 }
 
 #[tokio::test]
-async fn a_request_that_ends_in_time_is_answered_while_the_server_stops() {
+async fn a_call_under_way_is_answered_while_the_server_stops_and_others_are_told() {
+    let call = LongCall::default();
+    let server = call.server().await;
+    let stop = async {
+        call.begun.notified().await;
+        let stopped = server.stop();
+        // Longer than it would stay for nobody.
+        for _ in 0..20 {
+            server.clock.advance(Duration::from_millis(200));
+            assert_eq!(server.get("/health/ready").await.status, 503);
+        }
+        call.go_on.notify_one();
+        soon(stopped).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(server.get("/long"), stop);
+    assert_eq!((&*answer.body, answer.header("connection")), (&b"done"[..], "close"));
+}
+
+#[tokio::test]
+async fn a_call_whose_body_is_still_coming_is_told_that_the_server_stops() {
     let server = Server::start().await;
     let mut raw = server.connect().await;
     let head = "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    raw.write(format!("{head}expect: 100-continue\r\ncontent-length: 2\r\n\r\n")).await;
+    raw.write(format!("{head}expect: 100-continue\r\ncontent-length: 100000\r\n\r\n")).await;
+    // The server reads the body now.
     raw.until("100 Continue").await;
     let stopped = server.stop();
-    raw.write("{}").await;
-    assert!(raw.rest().await.starts_with("HTTP/1.1 201 "));
-    soon(stopped).await.unwrap();
+    assert!(raw.until("shutting_down").await.contains("HTTP/1.1 503 "));
+    // It may still be sent, and ends the connection.
+    raw.write(" ".repeat(100_000)).await;
+    raw.rest().await;
+    in_time(&server.clock, Duration::from_millis(100), stopped).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_cut_when_its_time_is_over() {
+    let call = LongCall::default();
+    let server = call.server().await;
+    let stop = async {
+        call.begun.notified().await;
+        let stopped = server.stop();
+        server.clock.advance(Duration::from_secs(4));
+        assert_eq!(server.get("/health/ready").await.status, 503);
+        in_time(&server.clock, Duration::from_millis(100), stopped).await.unwrap();
+    };
+    let (cut, ()) = tokio::join!(server.raw("GET /long HTTP/1.1\r\nhost: localhost\r\n\r\n"), stop);
+    assert_eq!(cut, "");
 }

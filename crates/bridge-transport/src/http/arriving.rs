@@ -1,0 +1,88 @@
+//! The body of a request on its way in.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bridge_core::Clock;
+use bytes::Bytes;
+use http::{Request, header::EXPECT};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+
+/// Bytes that are read on of a body that nobody wants.
+const UNWANTED: usize = 8 << 20;
+
+/// The longest pause in a body that nobody wants.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// A body that is read on for a while when its reader leaves it: its sender may still be writing, and gets to read the
+/// answer only from a connection that is not closed with bytes unread.
+pub(crate) struct Arriving {
+    /// None once it has ended.
+    body: Option<Incoming>,
+    /// Whether its sender sends it anyway, rather than wait until somebody begins to read.
+    is_sent: bool,
+    clock: Arc<dyn Clock>,
+}
+
+impl Arriving {
+    pub(crate) fn of(request: Request<Incoming>, clock: &Arc<dyn Clock>) -> Request<Self> {
+        let is_sent = !request.headers().contains_key(EXPECT);
+        request.map(|body| Self { body: Some(body), is_sent, clock: Arc::clone(clock) })
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.is_sent = true;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = polled {
+            self.body = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if self.is_end_stream() || !self.is_sent {
+            return;
+        }
+        if let (Some(body), Ok(runtime)) = (self.body.take(), Handle::try_current()) {
+            runtime.spawn(read_on(body, Arc::clone(&self.clock)));
+        }
+    }
+}
+
+async fn read_on(mut body: Incoming, clock: Arc<dyn Clock>) {
+    let mut read = 0;
+    while read < UNWANTED {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = clock.sleep_until(clock.now() + PAUSE) => return,
+        };
+        let Some(Ok(frame)) = frame else { return };
+        read += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
