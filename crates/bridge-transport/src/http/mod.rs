@@ -1,5 +1,6 @@
 //! HTTP: requests in, answers out.
 
+mod activity;
 mod arriving;
 mod calls;
 mod connection;
