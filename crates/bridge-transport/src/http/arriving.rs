@@ -15,6 +15,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
+use super::activity::UnderWay;
+
 /// Bytes that are read on of a body that nobody wants.
 const UNWANTED: usize = 8 << 20;
 
@@ -28,13 +30,19 @@ pub(crate) struct Arriving {
     body: Option<Incoming>,
     /// Whether its sender sends it anyway, rather than wait until somebody begins to read.
     is_sent: bool,
+    /// The request is under way until it has come.
+    under_way: Arc<UnderWay>,
     clock: Arc<dyn Clock>,
 }
 
 impl Arriving {
-    pub(crate) fn of(request: Request<Incoming>, clock: &Arc<dyn Clock>) -> Request<Self> {
+    pub(crate) fn of(
+        request: Request<Incoming>,
+        under_way: Arc<UnderWay>,
+        clock: Arc<dyn Clock>,
+    ) -> Request<Self> {
         let is_sent = !request.headers().contains_key(EXPECT);
-        request.map(|body| Self { body: Some(body), is_sent, clock: Arc::clone(clock) })
+        request.map(|body| Self { body: Some(body), is_sent, under_way, clock })
     }
 }
 
@@ -70,7 +78,11 @@ impl Drop for Arriving {
             return;
         }
         if let (Some(body), Ok(runtime)) = (self.body.take(), Handle::try_current()) {
-            runtime.spawn(read_on(body, Arc::clone(&self.clock)));
+            let (under_way, clock) = (Arc::clone(&self.under_way), Arc::clone(&self.clock));
+            runtime.spawn(async move {
+                read_on(body, clock).await;
+                drop(under_way);
+            });
         }
     }
 }

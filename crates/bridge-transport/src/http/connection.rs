@@ -1,7 +1,6 @@
 //! One connection: its requests, and how long it may do nothing.
 
 use std::{
-    convert::Infallible,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -17,10 +16,11 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 use tower::Service;
 
 use super::{
-    activity::{Activity, Progress, Rest, UnderWay},
+    activity::{Activity, Progress, Rest, Shares, UnderWay},
     arriving::Arriving,
     door::HttpDoor,
     impatient::Impatient,
@@ -33,6 +33,7 @@ pub(crate) struct Connection {
     pub(crate) door: HttpDoor,
     pub(crate) settings: ServeSettings,
     pub(crate) protocol: Arc<auto::Builder<TokioExecutor>>,
+    pub(crate) shares: Arc<Shares>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -41,20 +42,24 @@ impl Connection {
         // Small answers leave at once; a failure only makes them slower.
         let _ = stream.set_nodelay(true);
         let stream = Impatient::new(stream, self.settings.stalled, Arc::clone(&self.clock));
-        let activity = Arc::new(Activity::new(Arc::clone(&self.clock)));
-        let door = self.door.clone();
+        let activity = Arc::new(Activity::new(Arc::clone(&self.shares), Arc::clone(&self.clock)));
+        let reads = Arc::clone(&activity);
+        let stream = InspectReader::new(stream, move |bytes: &[u8]| reads.read(bytes));
         let service = service_fn(|request: Request<Incoming>| {
-            let under_way = UnderWay::begin(&activity);
-            let is_told_to_close = request.version() < Version::HTTP_2;
-            let answer = door.clone().call(Arriving::of(request, &self.clock));
-            let closing = door.closing().clone();
+            let answer = UnderWay::begin(&activity).map(Arc::new).map(|under_way| {
+                let request = Arriving::of(request, Arc::clone(&under_way), Arc::clone(&self.clock));
+                (request.version(), self.door.clone().call(request), under_way)
+            });
+            let closing = self.door.closing().clone();
             async move {
+                // It was not looked at, so the client may send it again.
+                let (version, answer, under_way) = answer.ok_or(h2::Reason::REFUSED_STREAM)?;
                 let Ok(mut response) = answer.await;
-                if is_told_to_close && closing.is_cancelled() {
+                if version < Version::HTTP_2 && closing.is_cancelled() {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 under_way.note(Progress::Offered);
-                Ok::<Response<Answered>, Infallible>(response.map(|body| Answered { body, under_way }))
+                Ok::<Response<Answered>, h2::Error>(response.map(|body| Answered { body, under_way }))
             }
         });
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
@@ -65,6 +70,10 @@ impl Connection {
                     if let Err(error) = result {
                         tracing::debug!(error, "a connection ended early");
                     }
+                    return;
+                }
+                () = activity.displaced.cancelled() => {
+                    tracing::debug!("a connection was ended, as too much is held for connections like it");
                     return;
                 }
                 () = self.last_request(&activity), if !ended => {}
@@ -115,7 +124,7 @@ impl Connection {
 /// The body of an answer, which is under way until it is dropped.
 struct Answered {
     body: Body,
-    under_way: UnderWay,
+    under_way: Arc<UnderWay>,
 }
 
 impl http_body::Body for Answered {

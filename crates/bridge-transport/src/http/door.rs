@@ -32,7 +32,7 @@ use super::{
     calls::{self, heartbeat::Polls},
     guard::{Action, From, Guard, Sharing},
     held,
-    limits::{self, Budget, Reader},
+    limits::{self, Budget, Reader, Share},
     page::{Asset, Files, Lookup},
     request::{self, accepts},
     response::{Answer, Body, BoxError, Refusal, body_of, empty},
@@ -105,6 +105,7 @@ impl Builder {
             files: Files::new(page),
             mounts,
             reader: Reader::new(limits, Arc::clone(bridge.clock()), closing.clone()),
+            heads: Budget::new(limits.heads),
             answers: Budget::new(limits.answers),
             calls: Semaphore::new(limits.calls),
             pages: Semaphore::new(PAGES),
@@ -150,6 +151,7 @@ pub(crate) struct Shared {
     guard: Guard,
     router: Router,
     mounts: Vec<(String, Mounted)>,
+    heads: Budget,
     calls: Semaphore,
     request_ids: RequestIds,
 }
@@ -251,7 +253,7 @@ impl Shared {
             (None, Some(matched)) => matched.endpoint.call(&parts.method),
             _ => None,
         };
-        let _under_way = if call.is_some_and(Call::is_vital) { None } else { Some(self.begin()?) };
+        let _under_way = if call.is_some_and(Call::is_vital) { None } else { Some(self.begin(&parts)?) };
         if let Some(mounted) = mounted {
             return self.pass_on(mounted, parts, body).await;
         }
@@ -275,11 +277,13 @@ impl Shared {
     }
 
     /// A place among the calls under way.
-    fn begin(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+    fn begin(&self, parts: &Parts) -> Result<(SemaphorePermit<'_>, Share), Refusal> {
         if self.closing.is_cancelled() {
             return Err(Code::ShuttingDown.into());
         }
-        self.calls.try_acquire().map_err(|_| Code::Overloaded.into())
+        let place = self.calls.try_acquire().map_err(|_| Code::Overloaded)?;
+        let share = self.heads.take(limits::held_by(parts)).ok_or(Code::Overloaded)?;
+        Ok((place, share))
     }
 
     /// The position of the service that is mounted at or above `path`.

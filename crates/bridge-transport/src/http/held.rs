@@ -1,4 +1,4 @@
-//! Large answers, which are held until their readers have taken them.
+//! Answers, which are held until their readers have taken them.
 
 use std::{
     pin::Pin,
@@ -16,10 +16,13 @@ use super::{
     response::{Answer, Body, BoxError, Refusal},
 };
 
-/// What is not larger is not counted: a server takes it off our hands at once.
-pub(crate) const SMALL: usize = 64 << 10;
+/// An answer that is not larger is not counted, so that there is always one.
+const SMALL: usize = 1 << 10;
 
-/// Takes the share of a large answer, which is refused if too much is held already.
+/// As much as a server takes off our hands at once, uncounted from then on: a frame of HTTP/2.
+pub(crate) const PART: usize = 16 << 10;
+
+/// Takes the share of an answer, which is refused if too much is held already.
 pub(crate) fn hold(response: Response<Body>, budget: &Budget) -> Answer {
     let size = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
     if size <= SMALL {
@@ -57,7 +60,7 @@ impl http_body::Body for Held {
                 None => return Poll::Ready(None),
             }
         }
-        let part = self.rest.len().min(SMALL);
+        let part = self.rest.len().min(PART);
         let part = self.rest.split_to(part);
         Poll::Ready(Some(Ok(Frame::data(part))))
     }

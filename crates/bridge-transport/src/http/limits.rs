@@ -7,6 +7,7 @@ use bridge_protocol::Code;
 use bridge_runtime::Clock;
 use bytes::{Bytes, BytesMut};
 use http::{header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::EXPECT, request::Parts};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,15 @@ use super::{
 
 /// A body that is too large is read on for this many times the limit, so that its sender gets to read the answer.
 const DRAINED: usize = 8;
+
+/// What a header field takes besides its text.
+const FIELD: usize = 128;
+
+/// What the head of a request takes while it is held.
+pub(crate) fn held_by(parts: &Parts) -> usize {
+    let text: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    text + parts.headers.len() * FIELD
+}
 
 /// Measures the head of a request.
 pub(crate) fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
@@ -118,23 +128,20 @@ impl Reader {
         let mut read = Read::default();
         let mut rest = BytesMut::new();
         while let Some(data) = self.next(&mut body).await? {
-            if read.bytes.len() + rest.len() + data.len() > self.limit {
+            if rest.len() + data.len() > self.limit {
                 self.drain(body).await;
                 return Err(self.too_large());
             }
             self.take_share(&mut read, data.len())?;
-            // One part is the rule; it is kept as it is.
-            if read.bytes.is_empty() && rest.is_empty() {
+            // One part is the rule, and kept as it is; of several each would keep what it was read into.
+            if rest.is_empty() && body.body.is_end_stream() {
                 read.bytes = data;
             } else {
                 rest.extend_from_slice(&data);
             }
         }
         if !rest.is_empty() {
-            let mut whole = BytesMut::with_capacity(read.bytes.len() + rest.len());
-            whole.extend_from_slice(&read.bytes);
-            whole.extend_from_slice(&rest);
-            read.bytes = whole.freeze();
+            read.bytes = rest.freeze();
         }
         Ok(read)
     }

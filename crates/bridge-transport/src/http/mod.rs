@@ -9,6 +9,7 @@ mod guard;
 mod held;
 mod impatient;
 mod limits;
+mod long_heads;
 mod page;
 mod query;
 mod request;
@@ -20,7 +21,7 @@ mod watchers;
 
 pub(crate) use door::Shared;
 pub use door::{Builder, HttpDoor, Mounted};
-pub(crate) use held::SMALL;
+pub(crate) use held::PART;
 pub(crate) use limits::{Budget, Share};
 pub use page::Asset;
 pub use response::{Body, BoxError};

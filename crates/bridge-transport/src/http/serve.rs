@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{connection::Connection, door::HttpDoor};
+use super::{activity::Shares, connection::Connection, door::HttpDoor};
 
 /// What a server lets connections do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,12 @@ pub struct ServeSettings {
     pub stalled: Duration,
     /// Bytes of a request's head and of its parts that are held for a connection.
     pub buffer: usize,
+    /// Connections on which a head was longer than 8 KiB, whole or not; for the next one the first of them is ended.
+    pub long_heads: usize,
+    /// Connections of HTTP/2 at one time; further ones are closed.
+    pub http2_connections: usize,
+    /// Requests at one time on all connections of HTTP/2; further ones are refused, to be sent again.
+    pub http2_requests: usize,
     /// Requests at one time on one connection of HTTP/2.
     pub streams: u32,
     /// How long requests under way may go on when the server stops.
@@ -45,6 +51,9 @@ impl Default for ServeSettings {
             idle: Duration::from_secs(75),
             stalled: Duration::from_secs(30),
             buffer: 80 << 10,
+            long_heads: 256,
+            http2_connections: 256,
+            http2_requests: 2_048,
             streams: 100,
             grace: Duration::from_secs(5),
             linger: Duration::from_millis(500),
@@ -86,6 +95,7 @@ pub async fn serve(
         door,
         settings,
         protocol: Arc::new(protocol(&settings)),
+        shares: Arc::new(Shares::new(&settings)),
         clock,
         places: Arc::new(Semaphore::new(settings.connections)),
         connections: TaskTracker::new(),
@@ -124,6 +134,7 @@ struct Server {
     door: HttpDoor,
     settings: ServeSettings,
     protocol: Arc<auto::Builder<TokioExecutor>>,
+    shares: Arc<Shares>,
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
     connections: TaskTracker,
@@ -159,6 +170,7 @@ impl Server {
             door: self.door.clone(),
             settings: self.settings,
             protocol: Arc::clone(&self.protocol),
+            shares: Arc::clone(&self.shares),
             clock: Arc::clone(&self.clock),
         };
         let cut = self.cut.clone();

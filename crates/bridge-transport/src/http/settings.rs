@@ -72,6 +72,8 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of all header fields of a request.
     pub header_bytes: usize,
+    /// Bytes that the heads of all calls under way take.
+    pub heads: usize,
     /// Bytes of a request's body.
     pub body: usize,
     /// Bytes of all bodies that are held at one time.
@@ -80,7 +82,7 @@ pub struct Limits {
     pub body_idle: Duration,
     /// From the beginning of a request's body to its end.
     pub body_time: Duration,
-    /// Bytes of large answers, and of events on their way, that are held at one time.
+    /// Bytes of answers but the smallest, and of events on their way, that are held at one time.
     pub answers: usize,
     /// Levels of nesting of JSON.
     pub json_depth: usize,
@@ -96,6 +98,7 @@ impl Default for Limits {
             uri: 8 << 10,
             headers: 100,
             header_bytes: 64 << 10,
+            heads: 16 << 20,
             body: 1 << 20,
             bodies: 48 << 20,
             body_idle: Duration::from_secs(30),

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::codec;
-use crate::http::{Body, Budget, SMALL, Share, Shared};
+use crate::http::{Body, Budget, PART, Share, Shared};
 
 /// How often a quiet stream gives a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -66,7 +66,7 @@ fn ask(mut follow: Follow, budget: Budget) -> Next {
         let batch = async {
             let events = follow.next_events(BATCH).await?;
             let bytes = events.payload_bytes();
-            let held = if bytes > SMALL { budget.wait(3 * bytes).await } else { None };
+            let held = if bytes > PART { budget.wait(3 * bytes).await } else { None };
             Ok(Batch { events, held })
         };
         let batch = batch.await;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a server that cannot be set up fails its test")]
 
 mod calls;
+mod crowds;
 mod events;
 mod faults;
 mod heartbeat;

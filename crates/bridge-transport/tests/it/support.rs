@@ -109,13 +109,15 @@ impl Server {
         Answer::read(self.begin(request).await).await
     }
 
+    /// The same, by itself.
+    pub(crate) fn ask(&self, request: Request<Full<Bytes>>) -> impl Future<Output = Answer> + Send + use<> {
+        let address = self.address;
+        async move { Answer::read(begin(address, request).await).await }
+    }
+
     /// Says something, and leaves the answer unread.
     pub(crate) async fn begin(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        soon(sender.send_request(request)).await.unwrap()
+        begin(self.address, request).await
     }
 
     /// The same over HTTP/2.
@@ -132,12 +134,26 @@ impl Server {
         Raw(TcpStream::connect(self.address).await.unwrap())
     }
 
+    /// The same, when this was written to it.
+    pub(crate) async fn connect_with(&self, bytes: impl AsRef<[u8]>) -> Raw {
+        let mut raw = self.connect().await;
+        raw.write(bytes).await;
+        raw
+    }
+
     /// Writes bytes, and reads until the server closes the connection.
     pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut raw = self.connect().await;
         raw.write(bytes).await;
         raw.rest().await
     }
+}
+
+async fn begin(address: SocketAddr, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    soon(sender.send_request(request)).await.unwrap()
 }
 
 /// A connection that is spoken to byte by byte.
