@@ -118,6 +118,8 @@ async fn a_field_that_is_wrong_is_named() {
         (&messages, r#"{"text": 5}"#, "/text"),
         (&messages, "{}", "/text"),
         (&messages, r#"{"text": "x", "payload": 1}"#, "/payload"),
+        (&messages, r#"{"payload": {"a": ["\ud800"]}}"#, "/payload"),
+        (&messages, r#"{"payload": 1e999}"#, "/payload"),
         (&messages, r#"{"text": "x", "from": "me"}"#, "/from"),
         (&messages, r#"{"text": "x", "ttl_ms": 0}"#, "/ttl_ms"),
         (&messages, r#"{"text": "x", "ttl_ms": 315360000001}"#, "/ttl_ms"),
@@ -140,6 +142,11 @@ async fn a_field_that_is_wrong_is_named() {
         ("/api/settle", r#"{"token": "x", "outcome": "answer"}"#, "/reply"),
         ("/api/settle", r#"{"token": "x", "outcome": "answer", "reply": " "}"#, "/reply"),
         ("/api/settle", r#"{"token": "x", "outcome": "answer", "reply": 5}"#, "/reply"),
+        (
+            "/api/settle",
+            r#"{"token": "x", "outcome": "answer", "reply": {"payload": 1e999}}"#,
+            "/reply/payload",
+        ),
         ("/api/settle", r#"{"items": [{"token": 5, "outcome": "ack"}]}"#, "/items/0/token"),
     ] {
         let problem = server.post(path, body).await.is_problem(400, "invalid_field");

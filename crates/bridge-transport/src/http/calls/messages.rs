@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bridge_core::{Address, Cursor, Delivery, Headers, Name, PublishError, Seq, SessionId, Side};
-use bridge_protocol::{Code, Message, Published, Read, SendMessage, Session, Snapshot, text_payload};
+use bridge_protocol::{
+    Code, Message, Published, Read, SendMessage, Session, Snapshot, payload_of, text_payload,
+};
 use bridge_runtime::{Bridge, CallError, NewMessage};
 use bytes::Bytes;
 use http::StatusCode;
@@ -88,7 +90,9 @@ fn content(send: &SendMessage) -> Result<Bytes, Refusal> {
     match (&send.text, &send.payload) {
         (Some(text), None) if text.trim().is_empty() => Err(Refusal::field("/text", "not blank")),
         (Some(text), None) => Ok(text_payload(text).into()),
-        (None, Some(payload)) => Ok(Bytes::copy_from_slice(payload.get().as_bytes())),
+        (None, Some(payload)) => {
+            payload_of(payload).map(Bytes::from).map_err(|error| Refusal::field("/payload", error))
+        }
         (Some(_), Some(_)) => Err(Refusal::field("/payload", "either text or payload, not both")),
         (None, None) => Err(Refusal::field("/text", "text or payload is needed")),
     }

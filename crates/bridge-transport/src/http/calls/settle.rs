@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bridge_core::{Name, Settled};
 use bridge_protocol::{
-    self as wire, NotCovered, Published, Reply, Settle, SettleCall, SettleResult, SettleResults, text_payload,
+    self as wire, NotCovered, Published, Reply, Settle, SettleCall, SettleResult, SettleResults, payload_of,
+    text_payload,
 };
 use bridge_runtime::{Bridge, Credential, NewReply, Settlement};
 use bytes::Bytes;
@@ -107,7 +108,9 @@ fn reply(settle: &Settle) -> Result<NewReply, Refusal> {
         .map_err(|_| Refusal::field("/reply", "a string, or an object with text or payload"))?;
     let payload: Bytes = match (&reply.text, &reply.payload) {
         (Some(text), None) if !text.trim().is_empty() => text_payload(text).into(),
-        (None, Some(payload)) => Bytes::copy_from_slice(payload.get().as_bytes()),
+        (None, Some(payload)) => {
+            payload_of(payload).map_err(|error| Refusal::field("/reply/payload", error))?.into()
+        }
         _ => return Err(Refusal::field("/reply", "text that is not blank, or payload")),
     };
     let mut new = NewReply::new(payload);
