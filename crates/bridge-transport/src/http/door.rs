@@ -273,7 +273,7 @@ impl Shared {
         if !is_acceptable(&parts.headers, call) {
             return Err(Code::NotAcceptable.into());
         }
-        calls::answer(call, request::Request::new(Arc::clone(&self), parts, principal, id, body)).await
+        calls::answer(call, request::Request::new(Arc::clone(&self), parts, principal, id, body)?).await
     }
 
     /// A place among the calls under way.

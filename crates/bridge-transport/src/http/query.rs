@@ -2,7 +2,9 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
+use bridge_protocol::Code;
 use http::Uri;
+use percent_encoding::percent_decode_str;
 
 use super::response::Refusal;
 
@@ -11,9 +13,13 @@ use super::response::Refusal;
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(crate) fn of(uri: &Uri) -> Self {
-        // Every text is a form: what is no pair is a name without a value, what is no UTF-8 is replaced.
-        Self(serde_html_form::from_str(uri.query().unwrap_or_default()).unwrap_or_default())
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Refusal> {
+        let query = uri.query().unwrap_or_default();
+        if percent_decode_str(query).decode_utf8().is_err() {
+            return Err(Refusal::new(Code::BadRequest).detail("the query is not UTF-8"));
+        }
+        // Every text is a form: what is no pair is a name without a value.
+        Ok(Self(serde_html_form::from_str(query).unwrap_or_default()))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -44,16 +50,23 @@ mod tests {
     use super::*;
 
     fn query(uri: &str) -> Query {
-        Query::of(&uri.parse().unwrap())
+        Query::of(&uri.parse().unwrap()).unwrap()
     }
 
     #[test]
     fn a_parameter_is_decoded_and_the_first_of_its_name_counts() {
-        let query = query("/x?a=1+2%203&a=no&b&%zz=%ff");
+        let query = query("/x?a=1+2%203&a=no&b&%zz=%e2%82%ac");
         assert_eq!(query.get("a"), Some("1 2 3"));
         assert_eq!(query.get("b"), Some(""));
         assert_eq!(query.get("c"), None);
-        assert_eq!(query.get("%zz"), Some("\u{fffd}"));
+        assert_eq!(query.get("%zz"), Some("€"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        for bad in ["/x?a=%ff", "/x?%e2%82=1", "/x?a=%ed%a0%80"] {
+            assert_eq!(Query::of(&bad.parse().unwrap()).unwrap_err().code(), "bad_request", "{bad}");
+        }
     }
 
     #[test]

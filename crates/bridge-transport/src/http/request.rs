@@ -42,9 +42,9 @@ impl Request {
         principal: Principal,
         id: Option<String>,
         body: Body,
-    ) -> Self {
-        let query = Query::of(&parts.uri);
-        Self { shared, parts, principal, query, id, body, read: Read::default() }
+    ) -> Result<Self, Refusal> {
+        let query = Query::of(&parts.uri)?;
+        Ok(Self { shared, parts, principal, query, id, body, read: Read::default() })
     }
 
     /// The parameter in the path.

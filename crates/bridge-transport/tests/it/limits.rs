@@ -164,6 +164,7 @@ async fn a_field_that_is_wrong_is_named() {
         let problem = server.get(path).await.is_problem(400, "invalid_field");
         assert_eq!(problem["errors"][0]["parameter"], name, "{path}");
     }
+    server.get(&format!("{log}?limit=%ff")).await.is_problem(400, "bad_request");
     for path in [
         format!("{log}?after=x"),
         format!("{messages}?cursor=x"),
