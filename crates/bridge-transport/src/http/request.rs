@@ -136,7 +136,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
         let pointer = pointer(error.path());
         let error = error.into_inner();
         match error.classify() {
-            serde_json::error::Category::Data => Refusal::field(&pointer, without_types(&error.to_string())),
+            serde_json::error::Category::Data => Refusal::field(&pointer, in_words(&error.to_string())),
             _ => Refusal::new(Code::InvalidJson).detail(error.to_string()),
         }
     })?;
@@ -154,15 +154,23 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
     })
 }
 
-/// Says `an object` where the text names a type of ours.
-fn without_types(text: &str) -> String {
-    match text.split_once("struct ") {
-        Some((before, after)) => {
-            let rest = after.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
-            format!("{before}an object{rest}")
+/// Says what was expected in words of JSON, where the text names a type of ours.
+fn in_words(text: &str) -> String {
+    const EXPECTED: &str = "expected ";
+    let Some((before, expected)) = text.split_once(EXPECTED) else { return text.to_owned() };
+    let end = expected.find([',', ' ']).unwrap_or(expected.len());
+    let (word, rest) = expected.split_at(end);
+    let (said, rest) = match word {
+        "u8" | "u16" | "u32" | "u64" => ("a whole number, not negative", rest),
+        "i8" | "i16" | "i32" | "i64" => ("a whole number", rest),
+        "f32" | "f64" => ("a number", rest),
+        "struct" => {
+            let name = rest.trim_start();
+            ("an object", name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'))
         }
-        None => text.to_owned(),
-    }
+        word => (word, rest),
+    };
+    format!("{before}{EXPECTED}{said}{rest}")
 }
 
 pub(crate) fn unknown_session(id: &str) -> Refusal {
@@ -276,6 +284,16 @@ mod tests {
         let refused =
             decode::<bridge_protocol::SettleResults>(br#"{"results": 5}"#).unwrap_err().into_problem();
         assert!(!refused.detail.unwrap().contains("Settle"));
-        assert_eq!(without_types("expected struct Settle at line 1"), "expected an object at line 1");
+        for (text, said) in [
+            ("expected struct Settle at line 1", "expected an object at line 1"),
+            (
+                "invalid value: integer `-1`, expected u64 at line 1",
+                "invalid value: integer `-1`, expected a whole number, not negative at line 1",
+            ),
+            ("expected a string", "expected a string"),
+            ("missing field `outcome`", "missing field `outcome`"),
+        ] {
+            assert_eq!(in_words(text), said);
+        }
     }
 }

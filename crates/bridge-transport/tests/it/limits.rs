@@ -151,6 +151,8 @@ async fn a_field_that_is_wrong_is_named() {
     ] {
         let problem = server.post(path, body).await.is_problem(400, "invalid_field");
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(!detail.contains("u64") && !detail.contains("u32") && !detail.contains("struct"), "{detail}");
     }
     let log = format!("/api/sessions/{session}/events");
     for (path, name) in [
