@@ -6,7 +6,7 @@ use bridge_core::Timestamp;
 use bridge_protocol::Code;
 use bridge_runtime::Clock;
 use bytes::{Bytes, BytesMut};
-use http::{header::CONTENT_ENCODING, header::CONTENT_LENGTH, header::EXPECT, request::Parts};
+use http::{header::CONTENT_ENCODING, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,9 +16,6 @@ use super::{
     response::{Body, Refusal},
     settings::Limits,
 };
-
-/// A body that is too large is read on for this many times the limit, so that its sender gets to read the answer.
-const DRAINED: usize = 8;
 
 /// What a header field takes besides its text.
 const FIELD: usize = 128;
@@ -113,7 +110,8 @@ impl Reader {
         if encoded {
             return Err(Refusal::new(Code::UnsupportedMediaType).detail("compressed bodies are not taken"));
         }
-        if self.is_hopeless(parts) {
+        let told = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if told.is_some_and(|length: usize| length > self.limit) {
             return Err(self.too_large());
         }
         tokio::select! {
@@ -129,7 +127,6 @@ impl Reader {
         let mut rest = BytesMut::new();
         while let Some(data) = self.next(&mut body).await? {
             if rest.len() + data.len() > self.limit {
-                self.drain(body).await;
                 return Err(self.too_large());
             }
             self.take_share(&mut read, data.len())?;
@@ -144,14 +141,6 @@ impl Reader {
             read.bytes = rest.freeze();
         }
         Ok(read)
-    }
-
-    /// Whether the sender says itself that the body is too large, and asks first or sends more than is worth reading.
-    fn is_hopeless(&self, parts: &Parts) -> bool {
-        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let most =
-            if parts.headers.contains_key(EXPECT) { self.limit } else { self.limit.saturating_mul(DRAINED) };
-        length.is_some_and(|length: usize| length > most)
     }
 
     async fn next(&self, coming: &mut Coming) -> Result<Option<Bytes>, Refusal> {
@@ -186,16 +175,6 @@ impl Reader {
             None => read.share = Some(share),
         }
         Ok(())
-    }
-
-    async fn drain(&self, mut body: Coming) {
-        let mut left = self.limit.saturating_mul(DRAINED);
-        while let Ok(Some(data)) = self.next(&mut body).await {
-            left = left.saturating_sub(data.len());
-            if left == 0 {
-                return;
-            }
-        }
     }
 
     fn too_large(&self) -> Refusal {

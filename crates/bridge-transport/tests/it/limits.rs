@@ -57,12 +57,23 @@ async fn a_large_body_is_413_however_its_length_is_told() {
     let mut raw = server.connect().await;
     raw.write(format!("{head}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(17))).await;
     assert!(raw.until("body_too_large").await.starts_with("HTTP/1.1 413 "));
-    // Who asks first is answered at once, and so is who says that no end is in sight.
-    for more in ["content-length: 1048577\r\nexpect: 100-continue\r\n", "content-length: 99999999999\r\n"] {
+    // Who says so is answered before it has come.
+    for more in [
+        "content-length: 1048577\r\nexpect: 100-continue\r\n",
+        "content-length: 1048577\r\n",
+        "content-length: 99999999999\r\n",
+    ] {
         let mut raw = server.connect().await;
         raw.write(format!("{head}{more}\r\n")).await;
         assert!(raw.until("body_too_large").await.starts_with("HTTP/1.1 413 "));
     }
+    // And who sends it nevertheless can ask on.
+    let mut raw = server.connect().await;
+    raw.write(format!("{head}content-length: 1048577\r\n\r\n")).await;
+    raw.until("body_too_large").await;
+    raw.write(" ".repeat(1_048_577)).await;
+    raw.write("GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    raw.until("live").await;
 }
 
 #[tokio::test]
