@@ -57,9 +57,13 @@ impl Request {
         self.id().parse().map_err(|_| unknown_session(self.id()))
     }
 
-    /// The text of a header; none if it is not there.
+    /// The text of a header that can be there once; none if it is not.
     pub(crate) fn header(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
-        let Some(value) = self.parts.headers.get(name) else { return Ok(None) };
+        let mut values = self.parts.headers.get_all(name).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Refusal::header(name, "it is there more than once"));
+        }
         let text =
             std::str::from_utf8(value.as_bytes()).map_err(|_| Refusal::header(name, "text in UTF-8"))?;
         Ok(Some(text.trim()))
@@ -85,12 +89,8 @@ impl Request {
     /// The body as it was sent, JSON that is not too deep, to be read with [`decode`].
     pub(crate) async fn body(&mut self) -> Result<&[u8], Refusal> {
         if self.optional_body().await?.is_empty() {
-            let is_json = is_json(&self.parts.headers);
-            return Err(if is_json {
-                Refusal::new(Code::InvalidJson).detail("the body is empty")
-            } else {
-                not_json()
-            });
+            self.check_type()?;
+            return Err(Refusal::new(Code::InvalidJson).detail("the body is empty"));
         }
         Ok(&self.read.bytes)
     }
@@ -99,9 +99,7 @@ impl Request {
         if self.body.is_end_stream() {
             return Ok(&self.read.bytes);
         }
-        if !is_json(&self.parts.headers) {
-            return Err(not_json());
-        }
+        self.check_type()?;
         let body = std::mem::replace(&mut self.body, body_of(""));
         self.read = self.shared.reader.read(&self.parts, body).await?;
         let most = self.shared.settings.limits.json_depth;
@@ -110,6 +108,14 @@ impl Request {
             return Err(Refusal::new(Code::InvalidJson).detail(detail));
         }
         Ok(&self.read.bytes)
+    }
+
+    fn check_type(&self) -> Result<(), Refusal> {
+        if self.header(CONTENT_TYPE.as_str())?.is_some_and(is_json) {
+            Ok(())
+        } else {
+            Err(Refusal::new(Code::UnsupportedMediaType).detail("send it as application/json, in UTF-8"))
+        }
     }
 
     /// Whether the caller wants a stream of events rather than JSON.
@@ -179,19 +185,16 @@ pub(crate) fn unknown_session(id: &str) -> Refusal {
     Refusal::new(Code::UnknownSession).detail(format!("there is no session {shown}"))
 }
 
-fn not_json() -> Refusal {
-    Refusal::new(Code::UnsupportedMediaType).detail("send it as application/json")
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let essence = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .and_then(|kind| kind.split(';').next())
-        .map(|kind| kind.trim().to_ascii_lowercase());
-    essence.is_some_and(|kind| {
-        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
-    })
+/// Whether a body of this type is JSON as it is exchanged between systems: in UTF-8.
+fn is_json(kind: &str) -> bool {
+    let mut parts = kind.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_json =
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    is_json
+        && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
+            !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
 }
 
 /// Whether the caller takes an answer of one of these types.
@@ -262,11 +265,24 @@ mod tests {
 
     #[test]
     fn json_in_its_many_names_is_json() {
-        for good in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
-            assert!(is_json(&headers("content-type", good)), "{good}");
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/merge-patch+json; v=1",
+        ] {
+            assert!(is_json(good), "{good}");
         }
-        for bad in ["text/plain", "application/jsonp", "text/json", "", "application/x-www-form-urlencoded"] {
-            assert!(!is_json(&headers("content-type", bad)), "{bad}");
+        for bad in [
+            "text/plain",
+            "application/jsonp",
+            "text/json",
+            "",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=latin1",
+            "application/json; Charset=\"utf-16\"",
+        ] {
+            assert!(!is_json(bad), "{bad}");
         }
     }
 

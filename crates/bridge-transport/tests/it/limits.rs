@@ -193,6 +193,32 @@ async fn a_field_that_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn a_header_that_can_be_there_once_is_not_there_twice() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    let messages = format!("/api/sessions/{session}/messages");
+    let twice = |name: &'static str, values: [&str; 2], mut request: Request<Full<Bytes>>| {
+        request.headers_mut().remove(name);
+        for value in values {
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        request
+    };
+    let events = with(request(Method::GET, "/api/events", ""), "accept", "text/event-stream");
+    let send = || request(Method::POST, &messages, r#"{"text": "x"}"#);
+    for (name, values, request) in [
+        ("idempotency-key", ["a", "b"], send()),
+        ("x-bridge-client", ["a", "b"], send()),
+        ("content-type", ["application/json", "text/plain"], send()),
+        ("last-event-id", ["1.1", "1.2"], events),
+    ] {
+        let problem = server.send(twice(name, values, request)).await.is_problem(400, "invalid_field");
+        assert_eq!(problem["errors"][0]["header"], name);
+    }
+    assert_eq!(server.get(&messages).await.json()["data"], serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_404_by_its_kind() {
     let server = Server::start().await;
     let unknown = format!("ses_{:032x}", 1);
