@@ -67,10 +67,8 @@ pub(crate) enum Action {
 pub(crate) enum From {
     /// A link on any page may lead there.
     Anywhere,
-    /// No page of another site may ask for it.
+    /// Only this server's own pages may ask for it, allowed ones, and callers that are no pages.
     Here,
-    /// Reading it changes something: only this server's own pages, allowed ones, and callers that are no pages.
-    OwnPages,
 }
 
 /// What a request is to be told about sharing its answer.
@@ -142,13 +140,10 @@ impl Guard {
             };
         }
         let site = parts.headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-        let foreign = match from {
-            From::Anywhere => false,
-            From::Here => site == Some(b"cross-site"),
-            From::OwnPages => site.is_some_and(|site| site != b"same-origin" && site != b"none"),
-        };
-        if foreign {
-            refused("a page of another site may not ask for this".to_owned())
+        // Another port of this machine is the same site, and another program.
+        let is_foreign = site.is_some_and(|site| site != b"same-origin" && site != b"none");
+        if from == From::Here && is_foreign {
+            refused("a page of another origin may not ask for this".to_owned())
         } else {
             Ok(Sharing::Own)
         }
@@ -369,14 +364,11 @@ mod tests {
             let parts = parts("/", &[("host", "localhost"), ("sec-fetch-site", site)]);
             guard().check_origin(&parts, from).is_ok()
         };
-        for (site, here, own) in [
-            ("cross-site", false, false),
-            ("same-site", true, false),
-            ("same-origin", true, true),
-            ("none", true, true),
-        ] {
+        for (site, here) in
+            [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)]
+        {
             assert!(check(site, From::Anywhere));
-            assert_eq!((check(site, From::Here), check(site, From::OwnPages)), (here, own), "{site}");
+            assert_eq!(check(site, From::Here), here, "{site}");
         }
     }
 

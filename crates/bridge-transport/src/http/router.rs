@@ -138,8 +138,7 @@ impl Endpoint {
     pub(crate) fn call(&self, method: &Method) -> Option<Call> {
         let wanted = if method == Method::HEAD { &Method::GET } else { method };
         let (_, call) = self.methods.iter().find(|(method, _)| method == wanted)?;
-        // A call that changes something is not made for the sake of its headers.
-        (method != Method::HEAD || call.from() != From::OwnPages).then_some(*call)
+        (method != Method::HEAD || !call.moves_on()).then_some(*call)
     }
 
     /// The methods that are taken here, for the header `Allow`.
@@ -162,9 +161,13 @@ impl Call {
     pub(crate) const fn from(self) -> From {
         match self {
             Page | SessionPage | OldPage | Health | Live | Ready => From::Anywhere,
-            GetLatestResponse => From::OwnPages,
             _ => From::Here,
         }
+    }
+
+    /// Whether asking again gives something else: it is not asked for the sake of its headers.
+    const fn moves_on(self) -> bool {
+        matches!(self, GetLatestResponse)
     }
 
     pub(crate) const fn gives(self) -> Gives {

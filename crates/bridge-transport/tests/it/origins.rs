@@ -54,21 +54,17 @@ async fn a_page_of_another_origin_is_403_at_every_path_and_method() {
 }
 
 #[tokio::test]
-async fn a_browser_that_says_cross_site_is_not_let_in() {
+async fn a_browser_that_says_another_origin_asks_is_not_let_in() {
     let server = Server::start().await;
     let session = server.session().await;
     let latest = format!("/api/get_latest_response/{session}");
-    for (site, sessions, latest_response, health) in [
-        ("cross-site", 403, 403, 200),
-        ("same-site", 200, 403, 200),
-        ("same-origin", 200, 200, 200),
-        ("none", 200, 200, 200),
-    ] {
-        for (path, status) in [("/api/sessions", sessions), (&*latest, latest_response), ("/health", health)]
-        {
+    for (site, status) in [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)] {
+        for path in ["/api/sessions", &latest] {
             let answer = ask(&server, Method::GET, path, &[("sec-fetch-site", site)]).await;
             assert_eq!(answer.status.as_u16(), status, "{site} {path}");
         }
+        let health = ask(&server, Method::GET, "/health", &[("sec-fetch-site", site)]).await;
+        assert_eq!(health.status, 200, "{site}");
     }
 }
 
