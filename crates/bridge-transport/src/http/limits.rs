@@ -6,7 +6,10 @@ use bridge_core::Timestamp;
 use bridge_protocol::Code;
 use bridge_runtime::Clock;
 use bytes::{Bytes, BytesMut};
-use http::{header::CONTENT_ENCODING, header::CONTENT_LENGTH, request::Parts};
+use http::{
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
+    request::Parts,
+};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,6 +39,14 @@ pub(crate) fn check_head(parts: &Parts, limits: &Limits) -> Result<(), Refusal> 
     if parts.headers.len() > limits.headers || bytes > limits.header_bytes {
         let most = format!("at most {} header fields and {} bytes", limits.headers, limits.header_bytes);
         return Err(Refusal::new(Code::HeadersTooLarge).detail(most));
+    }
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    // The parser undoes this one, and leaves the others to us.
+    let is_other = codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if is_other || codings.next().is_some() {
+        return Err(
+            Refusal::new(Code::BadRequest).detail("the only transfer coding that is taken is chunked")
+        );
     }
     Ok(())
 }

@@ -49,6 +49,14 @@ async fn what_is_no_http_is_told_so_and_harms_nobody() {
     let smuggled = "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                     content-length: 2\r\ncontent-length: 3\r\n\r\n{}";
     assert!(server.raw(smuggled).await.starts_with("HTTP/1.1 400 "));
+    for codings in ["gzip, chunked", "gzip\r\ntransfer-encoding: chunked", "chunked, chunked"] {
+        let coded = format!(
+            "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n\
+             transfer-encoding: {codings}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+        );
+        let answer = server.raw(coded).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("bad_request"), "{codings}: {answer}");
+    }
     assert_eq!(server.get("/health/live").await.status, 200);
 }
 
