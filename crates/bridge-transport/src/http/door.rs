@@ -214,10 +214,15 @@ impl Shared {
         let request_id = self.request_ids.of(&parts.headers);
         let method = parts.method.clone();
         let matched = self.router.find(parts.uri.path());
-        let path = matched.as_ref().map_or("", |matched| matched.endpoint.template);
+        let mounted = self.mounted(parts.uri.path());
+        let path = match (mounted, &matched) {
+            (Some(mounted), _) => &self.mounts[mounted].0,
+            (None, Some(matched)) => matched.endpoint.template,
+            (None, None) => "",
+        };
         let span = tracing::info_span!("request", id = request_id, %method, path);
         let mut sharing = Sharing::Own;
-        let admitted = Arc::clone(&self).admit(parts, body, matched, &mut sharing);
+        let admitted = Arc::clone(&self).admit(parts, body, mounted, matched, &mut sharing);
         let answer = AssertUnwindSafe(admitted).catch_unwind().instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|_| Err(Code::Internal.into()));
         let answer = answer.and_then(|response| held::hold(response, &self.answers));
@@ -235,12 +240,12 @@ impl Shared {
         self: Arc<Self>,
         parts: Parts,
         body: Body,
+        mounted: Option<usize>,
         matched: Option<Matched>,
         sharing: &mut Sharing,
     ) -> Answer {
         limits::check_head(&parts, &self.settings.limits)?;
         self.guard.check_host(&parts)?;
-        let mounted = self.mounted(parts.uri.path());
         let from = match (&mounted, &matched) {
             (None, Some(matched)) => matched.endpoint.from(),
             _ => From::Here,

@@ -20,21 +20,15 @@
 //!     `events::a_stream_tells_what_was_and_then_what_comes`
 //! 15. calls vanish or change their method: [`the_originals_clients_are_answered_as_they_expect`]
 
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use bridge_protocol::Time;
 use bridge_transport::SharedSession;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::support::{Server, in_time, request, with};
+use crate::support::{Log, Server, in_time, request, with};
 
 /// Fills in what earlier answers gave.
 fn filled(text: &str, known: &BTreeMap<String, String>) -> String {
@@ -360,30 +354,9 @@ async fn text_goes_out_as_data() {
     refused.is_problem(404, "unknown_session");
 }
 
-/// Where a test's log goes.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn nothing_that_was_said_is_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    // For the whole process: other tests, where they share it, say none of the words below.
-    tracing_subscriber::registry()
-        .with(tracing_subscriber::fmt::layer().with_writer(move || writer.clone()))
-        .with(Targets::new().with_target("bridge", tracing::Level::TRACE))
-        .init();
+    let (log, _heard) = Log::begin();
     let server = Server::start().await;
     let session = server.session().await;
     let said = with(
@@ -395,7 +368,7 @@ async fn nothing_that_was_said_is_logged() {
     queue(&server, &session, "SECRET3").await;
     server.reply(&session, "claude", "SECRET4").await;
     latest(&server, &session, "SECRET5").await;
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("/api/queue_user_message"), "{log}");
     for line in log.lines() {
         assert!(!line.contains("SECRET") && !line.contains(&session), "{line}");

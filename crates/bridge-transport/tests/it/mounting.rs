@@ -10,7 +10,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceExt, service_fn};
 
-use crate::support::{Server, request, with};
+use crate::support::{Log, Server, request, with};
 
 /// Says what it was asked, and panics if asked to.
 fn echo() -> Mounted {
@@ -36,6 +36,15 @@ async fn a_mounted_service_gets_what_is_let_in_and_nothing_else() {
     server.post("/mcp", &"x".repeat((1 << 20) + 1)).await.is_problem(413, "body_too_large");
     let answer = server.post("/mcp", "x").await;
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
+}
+
+#[tokio::test]
+async fn a_call_of_a_mounted_service_is_logged_by_where_that_is_mounted() {
+    let (log, _heard) = Log::begin();
+    let server = Server::with(|door| door.mount("/mcp", echo()), ServeSettings::default()).await;
+    server.post("/mcp/below?x=y", "x").await;
+    let log = log.text();
+    assert!(log.contains(r#"path="/mcp""#) && !log.contains("{file}") && !log.contains("below"), "{log}");
 }
 
 #[tokio::test]

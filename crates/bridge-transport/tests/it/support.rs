@@ -1,6 +1,12 @@
 //! A server on a socket, and a client that says exactly what it is told to say.
 
-use std::{future::Future, net::SocketAddr, sync::Mutex, time::Duration};
+use std::{
+    future::Future,
+    io::Write,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bridge_runtime::{Bridge, Policy};
 use bridge_store::MemoryStore;
@@ -18,6 +24,8 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -273,4 +281,35 @@ pub(crate) async fn until<F: Future<Output = bool>>(mut condition: impl FnMut() 
 /// Waits for something that must happen, for as long as a slow machine may need.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("it should have happened by now")
+}
+
+/// Where a test's log goes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Hears what this thread says until the guard is dropped.
+    pub(crate) fn begin() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let heard = tracing_subscriber::registry()
+            .with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone()))
+            .with(Targets::new().with_target("bridge", tracing::Level::TRACE));
+        (log, heard.set_default())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
 }
