@@ -58,6 +58,8 @@ pub(super) struct Relay {
     answers: mpsc::Sender<Value>,
     calls: Mutex<HashMap<String, CancellationToken>>,
     session: Mutex<Session>,
+    /// Set when the client's `initialize` has its answer; what comes before that waits for it.
+    connecting: Mutex<Option<CancellationToken>>,
 }
 
 /// What a client of the older protocol agreed on.
@@ -66,6 +68,28 @@ struct Session {
     id: Option<String>,
     version: Option<String>,
     initialize: Option<Value>,
+}
+
+/// When a message may be sent.
+enum Turn {
+    Now,
+    /// It is what others wait for.
+    Connects(CancellationToken),
+    AfterConnecting(CancellationToken),
+}
+
+impl Turn {
+    async fn wait(&self) {
+        if let Self::AfterConnecting(connected) = self {
+            connected.cancelled().await;
+        }
+    }
+
+    fn end(&self) {
+        if let Self::Connects(connected) = self {
+            connected.cancel();
+        }
+    }
 }
 
 impl Relay {
@@ -82,6 +106,7 @@ impl Relay {
             answers,
             calls: Mutex::default(),
             session: Mutex::default(),
+            connecting: Mutex::default(),
         })
     }
 
@@ -90,18 +115,38 @@ impl Relay {
         let called_off = CancellationToken::new();
         let key = call["id"].to_string();
         self.calls().insert(key.clone(), called_off.clone());
+        let turn = self.turn(&call);
         async move {
             tokio::select! {
                 // Closing the connection is what calls it off at the server.
                 () = called_off.cancelled() => {}
-                () = self.answer(&call) => {}
+                () = async {
+                    turn.wait().await;
+                    self.answer(&call).await;
+                } => {}
             }
+            turn.end();
             self.calls().remove(&key);
+        }
+    }
+
+    /// When a message may be sent that has come now: a client may say more before it knows that it is connected.
+    fn turn(&self, message: &Value) -> Turn {
+        let mut connecting = self.connecting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !meta_version(message).is_null() {
+            Turn::Now
+        } else if message["method"] == "initialize" {
+            Turn::Connects(connecting.insert(CancellationToken::new()).clone())
+        } else {
+            connecting.clone().map_or(Turn::Now, Turn::AfterConnecting)
         }
     }
 
     /// Sends what wants no answer.
     pub(super) async fn tell(&self, message: Value) {
+        if message["method"] != "notifications/cancelled" {
+            self.turn(&message).wait().await;
+        }
         let modern = !meta_version(&message).is_null() || self.session().id.is_none();
         if !modern {
             // It has no answer, so there is no way to say that it did not arrive.

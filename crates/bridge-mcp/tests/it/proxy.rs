@@ -99,6 +99,30 @@ async fn both_eras_pass_through() {
 }
 
 #[tokio::test]
+async fn a_client_need_not_wait_until_it_is_connected() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server.url());
+    let params =
+        json!({"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    // In one breath, so that all of it is read before anything is answered.
+    let said = [
+        json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}),
+        json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}),
+        legacy(3, "mcp_warmup_ping", &json!({})),
+    ];
+    client.write(&said.map(|message| message.to_string()).join("\n")).await;
+    assert_eq!(client.hear().await["result"]["protocolVersion"], LEGACY);
+    for _ in 0..2 {
+        let answer = client.hear().await;
+        match answer["id"].as_i64() {
+            Some(2) => assert!(answer["result"]["tools"].is_array(), "{answer}"),
+            _ => assert_eq!(answer["result"]["structuredContent"]["status"], "warm", "{answer}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn progress_passes_through() {
     let server = Server::start().await;
     let session = server.open_session().await;
