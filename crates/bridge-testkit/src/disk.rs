@@ -5,34 +5,37 @@ use std::collections::BTreeMap;
 use bridge_core::{Change, Delivery, Event, Row, RowKey, Seq};
 
 /// A store reduced to what a simulation needs: it applies whole batches, at once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Disk {
     rows: BTreeMap<RowKey, Row>,
     log: Vec<Event>,
+    head: Seq,
     epoch: u64,
 }
 
 impl Disk {
-    /// Applies a batch.
+    /// Applies a batch; gives the rows it wrote or deleted as they were.
     ///
     /// # Panics
     /// If an event does not follow the last one: the shard left a hole in its log.
-    pub fn apply(&mut self, changes: &[Change]) {
+    pub fn apply(&mut self, changes: &[Change]) -> Vec<(RowKey, Option<Row>)> {
+        let mut replaced = Vec::new();
         for change in changes {
             match change {
                 Change::Put(row) => {
-                    self.rows.insert(row.key(), row.clone());
+                    let before = self.rows.insert(row.key(), row.clone());
+                    replaced.push((row.key(), before));
                 }
-                Change::Delete(key) => {
-                    self.rows.remove(key);
-                }
+                Change::Delete(key) => replaced.push((key.clone(), self.rows.remove(key))),
                 Change::Append(event) => {
-                    assert_eq!(event.seq, self.head().next(), "the log has a hole before {event:?}");
+                    assert_eq!(event.seq, self.head.next(), "the log has a hole before {event:?}");
+                    self.head = event.seq;
                     self.log.push(event.clone());
                 }
                 other => unreachable!("a change that the simulation does not know: {other:?}"),
             }
         }
+        replaced
     }
 
     /// Begins another life; gives its number.
@@ -43,17 +46,27 @@ impl Disk {
 
     /// The rows a shard is loaded from.
     pub fn live(&self) -> impl Iterator<Item = Row> + '_ {
-        self.rows.values().filter(|row| row.is_live()).cloned()
+        self.rows().filter(|row| row.is_live()).cloned()
+    }
+
+    /// All rows, in the order of their keys.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> + '_ {
+        self.rows.values()
     }
 
     /// One row.
     pub fn get(&self, key: &RowKey) -> Option<Row> {
-        self.rows.get(key).cloned()
+        self.look(key).cloned()
+    }
+
+    /// One row, to look at.
+    pub fn look(&self, key: &RowKey) -> Option<&Row> {
+        self.rows.get(key)
     }
 
     /// All deliveries, live or not.
     pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> + '_ {
-        self.rows.values().filter_map(|row| match row {
+        self.rows().filter_map(|row| match row {
             Row::Delivery(delivery) => Some(&**delivery),
             _ => None,
         })
@@ -66,6 +79,11 @@ impl Disk {
 
     /// The last place taken in it.
     pub fn head(&self) -> Seq {
-        self.log.last().map_or(Seq::ZERO, |event| event.seq)
+        self.head
+    }
+
+    /// A copy that keeps the rows and where the log ends, but not what the log has told.
+    pub(crate) fn without_past(&self) -> Self {
+        Self { rows: self.rows.clone(), log: Vec::new(), head: self.head, epoch: self.epoch }
     }
 }

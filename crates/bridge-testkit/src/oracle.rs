@@ -1,33 +1,84 @@
 //! What must hold whatever happens: a judge that knows nothing of the shard but its log, its rows and what was confirmed.
+//!
+//! The invariants are named as in the documentation of the semantics:
+//!
+//! | | what holds | judged |
+//! |---|---|---|
+//! | I1 | what was confirmed has its delivery and its content; none is settled before it was visible | [`Oracle::answered`], `rows`, [`Oracle::at_the_end`] |
+//! | I2 | one live lease a delivery, one end a batch | `log`, `rows` |
+//! | I3 | a stale token changes nothing, and neither does a refused call or stale word of a lost answer | [`Oracle::answered`], [`Oracle::refused`], `log` |
+//! | I4 | an end is an end | `log`, `rows` |
+//! | I5 | nothing is first handed out before its turn | `log` |
+//! | I6 | every path ends, for the reason that is given, and not early | `log`, `rows`, [`Oracle::wakes`], [`Oracle::at_the_end`] |
+//! | I7 | what somebody may have goes to whoever waits for it | [`Oracle::served`] |
+//! | I8 | nothing starves while somebody takes | [`Oracle::at_the_end`] |
+//! | I9 | one key, one result | [`Oracle::answered`] |
+//! | I10 | the log only grows | `log` |
+//! | I11 | one answer a delivery, and it is there | `log`, `rows` |
+//! | I12 | nothing is removed that is still needed | `rows` |
+//! | I13 | all this after a crash at any point; what was granted is durable | [`Oracle::answered`], and by judging every life of a shard |
+//! | I14 | the same seed, the same trace | [`compare`](crate::twin::compare), and by playing a seed twice |
+//! | I15 | memory is what a load would give | [`compare`](crate::twin::compare), [`Oracle::counts`] |
+
+mod answers;
+mod log;
+mod rows;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::{
-    Delivery, DeliveryId, Event, EventKind, IdempotencyScope, Lease, MessageId, Row, RowKey, Seq, State,
+    Address, Consumer, DeliveryId, Event, Grant, IdempotencyScope, Lease, LostAnswer, MessageId, Name,
+    Policy, Priority, Seq, SessionId, State, TaskId, Timestamp,
 };
 
-use crate::disk::Disk;
+use crate::world::{Outcome, World};
 
 /// Remembers what was promised, and says so when a promise is broken.
-///
-/// The invariants are named as in the documentation of the semantics.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Oracle {
+    policy: Policy,
     /// Messages that were confirmed to their sender.
     confirmed: BTreeSet<MessageId>,
     /// What each idempotency key was answered with.
-    keys: BTreeMap<IdempotencyScope, MessageId>,
-    /// What the log has said so far.
-    log: Vec<Event>,
+    keys: BTreeMap<IdempotencyScope, Remembered>,
+    /// Until when each task was promised to be kept.
+    tasks: BTreeMap<TaskId, Timestamp>,
+    /// Where readers stand in the middle of the last step.
+    readers: BTreeMap<(SessionId, Name), Seq>,
+    /// What the log has said last, and how much.
+    last: Option<Event>,
+    told: usize,
     seen: BTreeMap<DeliveryId, Seen>,
+    /// The last answer that told of each lease.
+    told_in: BTreeMap<(DeliveryId, Lease), u64>,
+    /// The last answer with each lease that was said to be lost.
+    lost: BTreeMap<(DeliveryId, Lease), u64>,
+    /// Who is there, as the log told.
+    present: BTreeMap<SessionId, bool>,
+    /// What has a place and is not over.
+    lanes: BTreeMap<Lane, BTreeMap<Seq, DeliveryId>>,
     terminal: BTreeMap<DeliveryId, State>,
+    batches: BTreeMap<Lease, BTreeMap<DeliveryId, Grant>>,
+    hands: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
+}
+
+type Lane = (Address, Name, Priority);
+
+/// What is known of an idempotency key.
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    message: MessageId,
+    fingerprint: [u8; 32],
+    until: Timestamp,
 }
 
 /// What the log has said of a delivery.
 #[derive(Debug, Default)]
 struct Seen {
     newest: Option<Lease>,
-    leased: bool,
+    holder: Option<Name>,
+    failures: u32,
     over: bool,
     answers: u32,
 }
@@ -45,42 +96,54 @@ pub struct Violation {
 macro_rules! hold {
     ($invariant:literal, $condition:expr, $($what:tt)*) => {
         if !$condition {
-            return Err(Violation { invariant: $invariant, what: format!($($what)*) });
+            return Err(crate::oracle::Violation { invariant: $invariant, what: format!($($what)*) });
         }
     };
 }
+pub(crate) use hold;
 
 impl Oracle {
-    /// A publish was confirmed: first result or repetition.
-    ///
-    /// # Errors
-    /// A violation of I1 or I9.
-    pub fn published(
-        &mut self,
-        disk: &Disk,
-        message: MessageId,
-        scope: Option<IdempotencyScope>,
-    ) -> Result<(), Violation> {
-        self.confirmed.insert(message);
-        if let Some(scope) = scope {
-            let first = *self.keys.entry(scope).or_insert(message);
-            hold!("I9", first == message, "a key gave {first}, then {message}");
+    /// A judge of shards with this policy.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            confirmed: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            last: None,
+            told: 0,
+            seen: BTreeMap::new(),
+            told_in: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            present: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            terminal: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            hands: BTreeMap::new(),
         }
-        self.kept(disk, message)
     }
 
-    /// A lease was handed to a consumer.
+    /// A step became durable, whoever heard of it.
     ///
     /// # Errors
-    /// A violation of I13: it is not durable, or not the newest.
-    pub fn granted(&self, delivery: DeliveryId, lease: Lease) -> Result<(), Violation> {
-        let newest = self.seen.get(&delivery).and_then(|seen| seen.newest);
-        hold!(
-            "I13",
-            newest == Some(lease),
-            "{delivery} was granted under {lease:?}, the log says {newest:?}"
-        );
-        Ok(())
+    /// A violation of I1, I2, I4, I5, I6, I10, I11 or I12.
+    pub fn committed(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
+        self.read_log(world, outcome)?;
+        self.read_rows(world, outcome)
+    }
+
+    /// The shard was loaded again. It may forget which answers told of a lease: what that costs is one more hand-over.
+    pub fn reloaded(&mut self) {
+        self.told_in.clear();
+    }
+
+    /// A shard is to hear that an answer was lost.
+    pub fn hears_of(&mut self, lost: &LostAnswer) {
+        for lease in &lost.granted {
+            let newest = self.lost.entry(*lease).or_default();
+            *newest = lost.answer.max(*newest);
+        }
     }
 
     /// The newest lease of a delivery, as far as the log has told.
@@ -88,163 +151,19 @@ impl Oracle {
         self.seen.get(&delivery).and_then(|seen| seen.newest)
     }
 
-    /// A settlement was accepted that was not a repetition; `newest` was the newest lease before it.
-    ///
-    /// # Errors
-    /// A violation of I3: a newer lease was given before.
-    pub fn settled(
-        &self,
-        delivery: DeliveryId,
-        lease: Lease,
-        newest: Option<Lease>,
-    ) -> Result<(), Violation> {
-        hold!(
-            "I3",
-            newest == Some(lease),
-            "{delivery} was settled under {lease:?}, the newest is {newest:?}"
-        );
-        Ok(())
-    }
-
-    /// A step became durable.
-    ///
-    /// # Errors
-    /// A violation of I1, I2, I4, I6, I10 or I11.
-    pub fn committed(&mut self, disk: &Disk, max_failures: u32) -> Result<(), Violation> {
-        let log = disk.log();
-        hold!("I10", log.len() >= self.log.len(), "the log has become shorter");
-        let (before, new) = log.split_at(self.log.len());
-        hold!("I10", before.last() == self.log.last(), "the log tells its past anew");
-        for event in new {
-            let next = self.log.last().map_or(Seq::ZERO, |event| event.seq).next();
-            hold!("I10", event.seq == next, "after {next:?} comes {:?}", event.seq);
-            self.follow(event)?;
-            if let EventKind::Presented { attempt: 1, .. } = event.kind {
-                in_turn(disk, event)?;
-            }
-            self.log.push(event.clone());
-        }
-        for delivery in disk.deliveries() {
-            self.check(delivery, max_failures)?;
-        }
-        Ok(())
-    }
-
-    fn follow(&mut self, event: &Event) -> Result<(), Violation> {
-        let Some(id) = event.delivery else { return Ok(()) };
-        let seen = self.seen.entry(id).or_default();
-        match &event.kind {
-            EventKind::Presented { lease, .. } => {
-                hold!("I2", !seen.leased, "{id} was handed out twice at once");
-                hold!("I4", !seen.over, "{id} was handed out after its end");
-                hold!("I3", seen.newest < Some(*lease), "the leases of {id} do not rise");
-                seen.newest = Some(*lease);
-                seen.leased = true;
-            }
-            EventKind::Returned { .. } => seen.leased = false,
-            EventKind::Answered { .. }
-            | EventKind::Settled
-            | EventKind::Dead { .. }
-            | EventKind::Cancelled
-            | EventKind::Read => {
-                hold!("I4", !seen.over, "{id} ended twice: {}", event.kind.name());
-                seen.over = true;
-                seen.leased = false;
-                seen.answers += u32::from(matches!(event.kind, EventKind::Answered { .. }));
-                hold!("I11", seen.answers <= 1, "{id} has {} answers", seen.answers);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn check(&mut self, delivery: &Delivery, max_failures: u32) -> Result<(), Violation> {
-        let id = delivery.id;
-        hold!("I6", delivery.failures <= max_failures, "{id} failed {} times", delivery.failures);
-        if delivery.state.is_terminal() {
-            let first = *self.terminal.entry(id).or_insert(delivery.state);
-            hold!("I4", first == delivery.state, "{id} was {first:?} and is {:?}", delivery.state);
-        } else {
-            hold!("I4", !self.terminal.contains_key(&id), "{id} came back from its end");
-        }
-        let settled = matches!(delivery.state, State::Done) && delivery.receipts.read.is_none();
-        hold!("I1", !settled || delivery.place.is_some(), "{id} was settled before it was visible");
-        let leased = delivery.state == State::Leased;
-        hold!("I2", !leased || delivery.grant.is_some(), "{id} is leased to nobody");
-        Ok(())
-    }
-
-    fn kept(&self, disk: &Disk, message: MessageId) -> Result<(), Violation> {
-        let key = RowKey::Delivery(DeliveryId::of(message, 0));
-        hold!("I1", disk.get(&key).is_some(), "{message} was confirmed and has no delivery");
-        let content = disk.get(&RowKey::Message(message));
-        hold!("I1", matches!(content, Some(Row::Message(_))), "{message} was confirmed and has no content");
-        Ok(())
-    }
-
     /// Everything was given time and willing consumers: all deliveries must have come to an end.
     ///
     /// # Errors
-    /// A violation of I1 or I6.
-    pub fn at_the_end(&self, disk: &Disk) -> Result<(), Violation> {
+    /// A violation of I1, I6 or I8.
+    pub fn at_the_end(&self, world: &World) -> Result<(), Violation> {
         for message in &self.confirmed {
-            self.kept(disk, *message)?;
+            Self::kept(world.disk(), *message)?;
         }
-        for delivery in disk.deliveries() {
-            hold!("I6", delivery.state.is_terminal(), "{} never ended: {:?}", delivery.id, delivery.state);
+        for delivery in world.disk().deliveries() {
+            let over = delivery.state.is_terminal();
+            hold!("I8", over || delivery.attempt > 0, "{} had never its turn", delivery.id);
+            hold!("I6", over, "{} never ended: {:?}", delivery.id, delivery.state);
         }
         Ok(())
     }
-
-    /// Memory holds what a load of the disk would give.
-    ///
-    /// # Errors
-    /// A violation of I15.
-    pub fn same(&self, disk: &Disk, memory: impl Iterator<Item = Row>) -> Result<(), Violation> {
-        let mut rows: BTreeMap<RowKey, Row> = disk.live().map(|row| (row.key(), row)).collect();
-        for row in memory {
-            let key = row.key();
-            let stored = rows.remove(&key);
-            hold!("I15", stored.is_some(), "{key:?} is in memory only");
-            hold!(
-                "I15",
-                stored.clone().map(timeless) == Some(timeless(row.clone())),
-                "{key:?} is {stored:?} on disk and {row:?} in memory"
-            );
-        }
-        hold!("I15", rows.is_empty(), "{:?} are on disk only", rows.keys());
-        Ok(())
-    }
-}
-
-/// A delivery was handed out for the first time: what is ahead of it must be over, or in the same hands.
-fn in_turn(disk: &Disk, event: &Event) -> Result<(), Violation> {
-    let id = event.delivery.unwrap_or(DeliveryId(0));
-    let Some(Row::Delivery(delivery)) = disk.get(&RowKey::Delivery(id)) else { return Ok(()) };
-    let Some(grant) = delivery.grant.as_ref().filter(|_| delivery.state == State::Leased) else {
-        return Ok(());
-    };
-    let lane = |of: &Delivery| (of.mailbox.clone(), of.key.clone(), of.priority);
-    let ahead = disk.deliveries().filter(|other| {
-        lane(other) == lane(&delivery) && other.place < delivery.place && other.place.is_some()
-    });
-    for other in ahead {
-        let over = other.state.is_terminal() || other.expires_at.is_some_and(|at| at <= event.at);
-        let same_hands = other.state == State::Leased
-            && other.grant.as_ref().is_some_and(|ahead| {
-                ahead.batch == grant.batch || (ahead.consumer == grant.consumer && grant.consumer.named)
-            });
-        hold!("I5", over || same_hands, "{id} was handed out before {}", other.id);
-    }
-    Ok(())
-}
-
-/// A row without the end of its lease, which a load prolongs.
-fn timeless(mut row: Row) -> Row {
-    if let Row::Delivery(delivery) = &mut row
-        && let Some(grant) = &mut delivery.grant
-    {
-        grant.until = grant.started;
-    }
-    row
 }

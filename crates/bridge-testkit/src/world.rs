@@ -1,19 +1,20 @@
 //! A shard, what survives its crashes, and a clock that jumps.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use bridge_core::{
-    Answer, CallId, Change, Command, Effect, Event, Policy, Request, Row, Shard, Step, Timestamp,
+    Answer, CallId, Change, Command, Effect, Event, Grant, Policy, Request, Row, RowKey, Step, Timestamp,
 };
 
-use crate::disk::Disk;
+use crate::{
+    disk::Disk,
+    life::{Birth, Life},
+};
 
 /// One shard on one disk, driven a step at a time.
 #[derive(Debug)]
 pub struct World {
-    policy: Policy,
-    seed: u64,
-    shard: Shard,
+    life: Life,
     disk: Disk,
     now: Timestamp,
     calls: u64,
@@ -22,10 +23,14 @@ pub struct World {
 /// What a step let out once it was durable.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Answers to calls, of this step's command and of earlier ones that waited.
+    /// Answers to calls, of this step's commands and of earlier ones that waited.
     pub answers: Vec<(CallId, Answer)>,
     /// What the step added to the log.
     pub events: Vec<Event>,
+    /// The rows that the step wrote or deleted, as they were before it.
+    pub replaced: Vec<(RowKey, Option<Row>)>,
+    /// Requests that want rows first.
+    pub unready: Vec<Request>,
 }
 
 /// Where a step is cut off.
@@ -44,13 +49,19 @@ impl World {
     /// An empty world whose back-offs depend on `seed`.
     pub fn new(policy: Policy, seed: u64) -> Self {
         let mut disk = Disk::default();
-        let shard = Shard::new(policy.clone(), disk.acquire(), seed);
-        Self { policy, seed, shard, disk, now: START, calls: 0 }
+        let birth =
+            Birth { policy, epoch: disk.acquire(), seed, rows: Vec::new(), head: disk.head(), now: START };
+        Self { life: Life::begin(birth), disk, now: START, calls: 0 }
     }
 
     /// The time.
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// When the shard was loaded.
+    pub fn loaded_at(&self) -> Timestamp {
+        self.life.birth().now
     }
 
     /// What survives.
@@ -60,12 +71,34 @@ impl World {
 
     /// What the shard holds in memory.
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
-        self.shard.rows()
+        self.life.shard().rows()
     }
 
     /// When the shard wants to be woken.
     pub fn next_timeout(&self) -> Option<Timestamp> {
-        self.shard.next_timeout()
+        self.life.shard().next_timeout()
+    }
+
+    /// When a lease ends: a load prolongs those that were live, in memory alone.
+    pub fn lease_end(&self, grant: &Grant) -> Timestamp {
+        let Birth { policy, epoch, now, .. } = self.life.birth();
+        if grant.end.is_none() && grant.lease.epoch < *epoch {
+            grant.until.max(*now + policy.reload_lease)
+        } else {
+            grant.until
+        }
+    }
+
+    /// The rows that a shard is loaded from, with the ends of leases as this one knows them.
+    pub fn live(&self) -> impl Iterator<Item = Row> + '_ {
+        self.disk.live().map(|mut row| {
+            if let Row::Delivery(delivery) = &mut row
+                && let Some(grant) = &mut delivery.grant
+            {
+                grant.until = self.lease_end(grant);
+            }
+            row
+        })
     }
 
     /// Moves the clock without waking anybody.
@@ -85,7 +118,7 @@ impl World {
 
     /// Moves the clock to when the shard wants to be woken, and wakes it; at the latest to `end`, and then no more.
     pub fn next_step(&mut self, end: Timestamp) -> Option<Outcome> {
-        match self.shard.next_timeout().filter(|at| *at <= end) {
+        match self.next_timeout().filter(|at| *at <= end) {
             Some(at) => {
                 self.now = self.now.max(at);
                 Some(self.wake())
@@ -99,79 +132,55 @@ impl World {
 
     /// Wakes the shard once.
     pub fn wake(&mut self) -> Outcome {
-        let step = self.step(None);
-        self.commit(step).0
+        let step = self.begin(Vec::new());
+        self.commit(step)
     }
 
     /// Gives a command to the shard, commits, and lets the effects out.
     pub fn tell(&mut self, command: Command) -> (CallId, Outcome) {
-        let call = self.next_call();
+        let request = self.request(command);
+        let call = request.call;
         let mut outcome = Outcome::default();
-        let mut request = Some(Request { call, command });
-        while let Some(again) = request {
-            let step = self.step(Some(again));
-            let (done, needed) = self.commit(step);
+        let mut requests = vec![request];
+        while !requests.is_empty() {
+            let step = self.begin(requests);
+            let mut done = self.commit(step);
+            requests = mem::take(&mut done.unready);
             outcome.add(done);
-            request = needed;
         }
         (call, outcome)
     }
 
-    /// Gives a command to the shard and crashes before its effects leave.
-    pub fn crash_in(&mut self, command: Command, crash: Crash) {
-        let call = self.next_call();
-        let step = self.step(Some(Request { call, command }));
-        if crash == Crash::AfterCommit {
-            self.commit(step);
-        }
-        self.reload();
-    }
-
-    /// Begins another life of the shard from what survived.
-    pub fn reload(&mut self) {
-        self.seed = self.seed.wrapping_add(1);
-        self.shard = Shard::new(self.policy.clone(), self.disk.acquire(), self.seed).load(
-            self.disk.live(),
-            self.disk.head(),
-            self.now,
-        );
-    }
-
-    fn next_call(&mut self) -> CallId {
+    /// A command under a new call.
+    pub fn request(&mut self, command: Command) -> Request {
         self.calls += 1;
-        CallId(self.calls)
+        Request { call: CallId(self.calls), command }
     }
 
-    fn step(&mut self, request: Option<Request>) -> Step {
-        if let Some(request) = &request {
-            self.supply(&request.command);
-        }
+    /// Begins a step as whoever drives a shard does: first what is due, then the commands. Nothing of it is durable before
+    /// it is given to [`commit`](World::commit).
+    pub fn begin(&mut self, requests: Vec<Request>) -> Step {
+        self.fetch(&requests);
         let mut step = Step::new();
-        self.shard.handle_timeout(self.now, &mut step);
-        if let Some(request) = request {
-            self.shard.handle(request, self.now, &mut step);
+        self.life.handle_timeout(self.now, &mut step);
+        for request in requests {
+            self.life.handle(request, self.now, &mut step);
         }
         step
     }
 
-    fn supply(&mut self, command: &Command) {
-        loop {
-            let missing = self.shard.missing(command);
-            if missing.is_empty() {
-                return;
-            }
-            for key in missing {
-                let row = self.disk.get(&key);
-                self.shard.supply(key, row);
-            }
-        }
+    /// Gives a command to the shard while things that are due still wait, as after a step that was full.
+    pub(crate) fn interrupt(&mut self, command: Command) -> Outcome {
+        let request = self.request(command);
+        self.fetch(std::slice::from_ref(&request));
+        let mut step = Step::new();
+        self.life.handle(request, self.now, &mut step);
+        self.commit(step)
     }
 
-    /// Makes a step durable; gives what it let out, and the request that wants rows first.
-    fn commit(&mut self, step: Step) -> (Outcome, Option<Request>) {
-        self.disk.apply(&step.changes);
-        let mut outcome = Outcome::default();
-        let mut needed = None;
+    /// Makes a step durable and lets its effects out.
+    pub fn commit(&mut self, step: Step) -> Outcome {
+        let mut outcome = Outcome { replaced: self.disk.apply(&step.changes), ..Outcome::default() };
         for change in step.changes {
             if let Change::Append(event) = change {
                 outcome.events.push(event);
@@ -180,10 +189,59 @@ impl World {
         for effect in step.effects {
             match effect {
                 Effect::Answer(call, answer) => outcome.answers.push((call, answer)),
-                Effect::Need(request, _) => needed = Some(request),
+                Effect::Need(request, _) => outcome.unready.push(request),
             }
         }
-        (outcome, needed)
+        outcome
+    }
+
+    /// Begins another life of the shard from what survived.
+    pub fn reload(&mut self) {
+        let birth = Birth {
+            epoch: self.disk.acquire(),
+            seed: self.life.birth().seed.wrapping_add(1),
+            rows: self.disk.live().collect(),
+            head: self.disk.head(),
+            now: self.now,
+            policy: self.life.birth().policy.clone(),
+        };
+        self.life = Life::begin(birth);
+    }
+
+    /// Another world in which the same has happened.
+    pub(crate) fn again(&self) -> Self {
+        Self { life: self.life.again(), disk: self.disk.without_past(), now: self.now, calls: self.calls }
+    }
+
+    /// Another world, with a shard that was loaded just now. Its leases end as they do in this one.
+    pub(crate) fn loaded(&self) -> Self {
+        let mut disk = self.disk.without_past();
+        let Birth { policy, seed, .. } = self.life.birth();
+        let birth = Birth {
+            policy: Policy { reload_lease: Duration::ZERO, ..policy.clone() },
+            epoch: disk.acquire(),
+            seed: seed.wrapping_add(1),
+            rows: self.live().collect(),
+            head: disk.head(),
+            now: self.now,
+        };
+        Self { life: Life::begin(birth), disk, now: self.now, calls: self.calls }
+    }
+
+    /// Supplies the rows that requests name, and those that these name in turn.
+    fn fetch(&mut self, requests: &[Request]) {
+        loop {
+            let shard = self.life.shard();
+            let missing: Vec<_> =
+                requests.iter().flat_map(|request| shard.missing(&request.command)).collect();
+            if missing.is_empty() {
+                return;
+            }
+            for key in missing {
+                let row = self.disk.get(&key);
+                self.life.supply(key, row);
+            }
+        }
     }
 }
 
@@ -192,6 +250,8 @@ impl Outcome {
     pub fn add(&mut self, later: Self) {
         self.answers.extend(later.answers);
         self.events.extend(later.events);
+        self.replaced.extend(later.replaced);
+        self.unready.extend(later.unready);
     }
 
     /// The answer to a call, if it came.

@@ -5,7 +5,7 @@ use std::env;
 use bridge_testkit::sim;
 
 /// Steps of one seed.
-const STEPS: u32 = 120;
+const STEPS: u32 = 80;
 
 /// `BRIDGE_SEED` repeats one seed, `BRIDGE_SEEDS` says how many to try.
 #[test]

@@ -1,0 +1,250 @@
+//! What callers are told, against what is so.
+
+use bridge_core::{
+    Address, Advance, Answer, Command, Delivery, DeliveryId, Idempotency, IdempotencyScope, MessageId,
+    OpenTask, Outcome as Said, Proof, Publish, PublishError, Published, Received, Row, RowKey, Seq,
+    SessionView, Settle, Settled, Side, State, TaskError,
+};
+
+use super::{Oracle, Remembered, Violation, hold, log::delivery};
+use crate::{
+    disk::Disk,
+    world::{Outcome, World},
+};
+
+impl Oracle {
+    /// A command was answered in a step that is durable. `newest` tells the newest lease of what it settles, as of before
+    /// the step.
+    ///
+    /// # Errors
+    /// A violation of I1, I3, I9, I12 or I13.
+    pub fn answered(
+        &mut self,
+        world: &World,
+        command: &Command,
+        answer: &Answer,
+        newest: Option<bridge_core::Lease>,
+    ) -> Result<(), Violation> {
+        let disk = world.disk();
+        match (command, answer) {
+            (Command::Publish(publish), Answer::Published(result)) => {
+                self.published(world, publish, result)?;
+            }
+            (Command::Receive(_), Answer::Received(Ok(received))) => self.received(received)?,
+            (Command::Settle(settle), Answer::Settled(Ok(settled))) => {
+                self.settled(world, settle, settled, newest)?;
+            }
+            (Command::Read(mailbox, _), Answer::Read(Ok(place))) => {
+                let row = disk.look(&RowKey::Mailbox(mailbox.clone()));
+                let noted = match row {
+                    Some(Row::Mailbox(row)) => row.read_to >= *place,
+                    // Closed in the same step.
+                    _ => true,
+                };
+                hold!("I13", noted, "{mailbox} is read to {place}, which nobody noted");
+            }
+            (Command::Advance(advance), Answer::Advanced(Ok(place))) => {
+                self.advanced(disk, advance, *place)?;
+            }
+            (Command::OpenTask(OpenTask { id, .. }), Answer::Task(Ok(task))) => {
+                self.tasks.insert(*id, task.expires_at);
+            }
+            (
+                Command::InspectTask(id) | Command::CancelTask(id),
+                Answer::Task(Err(TaskError::Unknown(_))),
+            ) => {
+                let kept = self.tasks.get(id).is_some_and(|until| *until > world.now());
+                hold!("I12", !kept, "{id} was forgotten before its time");
+            }
+            (Command::Redrive(old, _), Answer::Redriven(Ok(new))) => {
+                let forth = delivery(disk, *old).and_then(|old| old.redriven_as);
+                let back = delivery(disk, *new).and_then(|new| new.redrive_of);
+                let linked = forth == Some(*new) && back == Some(*old);
+                hold!("I13", linked, "{old} was redriven as {new}, and neither knows");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn published(
+        &mut self,
+        world: &World,
+        publish: &Publish,
+        result: &Result<Published, PublishError>,
+    ) -> Result<(), Violation> {
+        let scope = publish.idempotency.as_ref().map(|Idempotency { key, fingerprint }| {
+            let scope =
+                IdempotencyScope { from: publish.from.clone(), to: publish.to.clone(), key: key.clone() };
+            (scope, *fingerprint)
+        });
+        let known = scope.as_ref().and_then(|(scope, _)| self.keys.get(scope)).copied();
+        let known = known.filter(|known| known.until > world.now());
+        match result {
+            Ok(published) => {
+                if let Some(known) = known {
+                    let same = known.message == published.message && published.duplicate;
+                    hold!("I9", same, "a key gave {}, then {}", known.message, published.message);
+                    let given = scope.as_ref().map(|(_, given)| *given);
+                    hold!("I9", given == Some(known.fingerprint), "another request got {}", known.message);
+                }
+                if let (Some((scope, fingerprint)), None) = (scope, known) {
+                    let until = match world.disk().look(&RowKey::Idempotency(scope.clone())) {
+                        Some(Row::Idempotency(record)) => record.expires_at,
+                        _ => world.now(),
+                    };
+                    let late = published.duplicate || until >= world.now() + self.policy.idempotency;
+                    hold!("I9", late, "a key is remembered until {until:?} only");
+                    self.keys.insert(scope, Remembered { message: published.message, fingerprint, until });
+                }
+                self.confirmed.insert(published.message);
+                Self::kept(world.disk(), published.message)
+            }
+            Err(PublishError::IdempotencyConflict { message }) => {
+                let other = known.is_none_or(|known| known.message == *message);
+                hold!("I9", other, "a key was used for {known:?}, and is said to be for {message}");
+                Ok(())
+            }
+            Err(_) => {
+                hold!("I9", known.is_none(), "{result:?}, and the key is that of {known:?}");
+                Ok(())
+            }
+        }
+    }
+
+    fn received(&mut self, received: &Received) -> Result<(), Violation> {
+        for granted in received.granted.iter().chain(&received.held) {
+            let newest = self.newest(granted.delivery);
+            hold!(
+                "I13",
+                newest >= Some(granted.lease),
+                "{} was granted under {:?}, the log says {newest:?}",
+                granted.delivery,
+                granted.lease
+            );
+            self.told_in.insert((granted.delivery, granted.lease), received.answer);
+        }
+        Ok(())
+    }
+
+    fn settled(
+        &mut self,
+        world: &World,
+        settle: &Settle,
+        settled: &Settled,
+        newest: Option<bridge_core::Lease>,
+    ) -> Result<(), Violation> {
+        let disk = world.disk();
+        let id = settled.delivery;
+        let now = delivery(disk, id).and_then(|delivery| delivery.grant.as_ref()).map(|grant| grant.lease);
+        if let Proof::Lease(_, lease) = &settle.proof {
+            hold!("I3", newest <= Some(*lease), "{id} was settled under {lease:?}, the newest is {newest:?}");
+            let last = !settled.state.is_terminal() || now == Some(*lease);
+            hold!("I3", last, "{id} was settled under {lease:?}, the newest is {now:?}");
+        }
+        if let Said::Answer { reply, covers } = &settle.outcome
+            && !settled.already_done
+        {
+            let same = delivery(disk, id).and_then(|delivery| delivery.reply) == Some(reply.id);
+            hold!("I11", same, "{id} was answered by {}, which it does not know", reply.id);
+            for (position, proof) in covers.iter().enumerate() {
+                let missed = settled.not_covered.iter().any(|missed| missed.position == position);
+                if let (false, Proof::Lease(covered, _)) = (missed, proof) {
+                    let covered_by = delivery(disk, *covered).and_then(|delivery| delivery.reply);
+                    hold!("I11", covered_by == Some(reply.id), "{covered} is answered by {covered_by:?}");
+                }
+            }
+            self.confirmed.insert(reply.id);
+            Self::kept(disk, reply.id)?;
+        }
+        if let (Said::Extend { by: Some(by), .. }, Some(until)) = (&settle.outcome, settled.until)
+            && let Some(Row::Delivery(delivery)) = disk.look(&RowKey::Delivery(id))
+            && let Some(grant) = delivery.grant.as_ref().filter(|grant| Some(grant.lease) == now)
+        {
+            let asked = (world.now() + *by).min(grant.started + self.policy.max_lease);
+            hold!("I6", until >= asked, "{id} was to be leased until {asked:?} and is until {until:?}");
+        }
+        Ok(())
+    }
+
+    fn advanced(&mut self, disk: &Disk, advance: &Advance, place: Seq) -> Result<(), Violation> {
+        let Advance { session, reader, from, to } = advance;
+        let stands = self.readers.entry((*session, reader.clone())).or_insert_with(|| {
+            match disk.look(&RowKey::Reader(*session, reader.clone())) {
+                Some(Row::Reader(reader)) => reader.place,
+                _ => Seq::ZERO,
+            }
+        });
+        let right = if stands == from { *to } else { *stands };
+        hold!("I13", place == right, "{advance:?} gave {place}, and the reader stood at {stands}");
+        *stands = place;
+        Ok(())
+    }
+
+    pub(super) fn kept(disk: &Disk, message: MessageId) -> Result<(), Violation> {
+        let key = RowKey::Delivery(DeliveryId::of(message, 0));
+        hold!("I1", disk.look(&key).is_some(), "{message} was confirmed and has no delivery");
+        let content = disk.look(&RowKey::Message(message));
+        hold!("I1", matches!(content, Some(Row::Message(_))), "{message} was confirmed and has no content");
+        Ok(())
+    }
+
+    /// The only command of a step in which nothing else was due was refused.
+    ///
+    /// # Errors
+    /// A violation of I3: it changed something all the same.
+    pub fn refused(&self, answer: &Answer, outcome: &Outcome) -> Result<(), Violation> {
+        let refused = matches!(
+            answer,
+            Answer::Published(Err(_))
+                | Answer::Settled(Err(_))
+                | Answer::Cancelled(Err(_))
+                | Answer::Redriven(Err(_))
+                | Answer::Session(Err(_))
+                | Answer::Task(Err(_))
+                | Answer::Read(Err(_))
+                | Answer::Advanced(Err(_))
+        );
+        let nothing = outcome.replaced.is_empty() && outcome.events.is_empty();
+        hold!("I3", !refused || nothing, "{answer:?} came with {outcome:?}");
+        Ok(())
+    }
+
+    /// The only command of a step asked how things stand.
+    ///
+    /// # Errors
+    /// A violation of I15: the shard says otherwise than the rows.
+    pub fn counts(&self, disk: &Disk, answer: &Answer) -> Result<(), Violation> {
+        match answer {
+            Answer::Session(Ok(view)) => counted(disk, view),
+            Answer::Inspected(chain) => {
+                for shown in chain {
+                    let mut row = delivery(disk, shown.id).cloned();
+                    let until = shown.grant.as_ref().map(|grant| grant.until);
+                    if let Some(Delivery { grant: Some(grant), .. }) = &mut row {
+                        grant.until = until.unwrap_or(grant.until);
+                    }
+                    hold!("I15", row.as_ref() == Some(shown), "{shown:?} is {row:?} on disk");
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is told of a conversation is what its rows come to.
+fn counted(disk: &Disk, view: &SessionView) -> Result<(), Violation> {
+    let side = |side| Address::Session(view.session.id, side);
+    let live = |side: &Address, leased: bool| {
+        let of_side = disk.deliveries().filter(|delivery| delivery.mailbox == *side);
+        of_side
+            .filter(|delivery| !delivery.state.is_terminal() && (delivery.state == State::Leased) == leased)
+            .count()
+    };
+    let (agent, user) = (side(Side::Agent), side(Side::User));
+    let rows = (live(&agent, false), live(&agent, true), live(&user, false));
+    let told = (view.pending as usize, view.leased as usize, view.unread as usize);
+    hold!("I15", told == rows, "{} is told to have {told:?} and has {rows:?}", view.session.id);
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What the log tells, event by event.
+
+use bridge_core::{
+    Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row, RowKey, Seq, SessionId,
+};
+
+use super::{Lane, Oracle, Violation, hold};
+use crate::{
+    disk::Disk,
+    world::{Outcome, World},
+};
+
+impl Oracle {
+    /// Follows what a step has added to the log.
+    pub(super) fn read_log(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
+        let log = world.disk().log();
+        let before = self.told.checked_sub(1).and_then(|last| log.get(last));
+        hold!("I10", before == self.last.as_ref(), "the log tells its past anew");
+        for event in log.get(self.told..).unwrap_or_default() {
+            let next = self.last.as_ref().map_or(Seq::ZERO, |event| event.seq).next();
+            hold!("I10", event.seq == next, "after {next:?} comes {:?}", event.seq);
+            self.follow(world, event, outcome)?;
+            self.last = Some(event.clone());
+            self.told += 1;
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, world: &World, event: &Event, outcome: &Outcome) -> Result<(), Violation> {
+        match (&event.kind, event.session, event.delivery) {
+            (EventKind::PresenceChanged { presence }, Some(session), _) => {
+                let there = presence.state != PresenceState::Away;
+                let was = self.present.insert(session, there).unwrap_or(false);
+                hold!("I10", was != there, "who is {:?} in {session} is told twice", presence.state);
+            }
+            (EventKind::SessionOpened { .. }, Some(session), _) => {
+                self.present.insert(session, false);
+            }
+            // What is left is given up without a word.
+            (EventKind::SessionClosed { .. }, Some(session), _) => self.leave(session),
+            (_, _, Some(delivery)) => self.follow_delivery(world, delivery, event, outcome)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn follow_delivery(
+        &mut self,
+        world: &World,
+        id: DeliveryId,
+        event: &Event,
+        outcome: &Outcome,
+    ) -> Result<(), Violation> {
+        let Some(delivery) = delivery(world.disk(), id) else {
+            hold!("I1", false, "the log tells of {id}, which is nowhere");
+            return Ok(());
+        };
+        match &event.kind {
+            EventKind::Accepted { .. } if delivery.place == Some(event.seq) => {
+                self.queue_up(delivery, event.seq);
+            }
+            EventKind::Visible => {
+                let due = delivery.place == Some(event.seq);
+                hold!("I1", due, "{id} became visible at {} and is at {:?}", event.seq, delivery.place);
+                self.queue_up(delivery, event.seq);
+            }
+            EventKind::Redriven { successor } => {
+                if let Some(successor) = self::delivery(world.disk(), *successor) {
+                    self.queue_up(successor, event.seq);
+                }
+            }
+            EventKind::Presented { lease, attempt, consumer, .. } => {
+                if *attempt == 1 {
+                    self.in_turn(world, delivery, consumer.as_str(), event)?;
+                }
+                let seen = self.seen.entry(id).or_default();
+                hold!("I2", seen.holder.is_none(), "{id} was handed out twice at once");
+                hold!("I4", !seen.over, "{id} was handed out after its end");
+                hold!("I3", seen.newest < Some(*lease), "the leases of {id} do not rise");
+                seen.newest = Some(*lease);
+                seen.holder = Some(consumer.clone());
+            }
+            EventKind::Returned { reason, failures, .. } => {
+                let seen = self.seen.entry(id).or_default();
+                seen.holder = None;
+                let charged = failures.checked_sub(seen.failures);
+                let right = match reason {
+                    ReturnReason::Nack => charged == Some(1),
+                    ReturnReason::Timeout => charged.is_some_and(|charged| charged <= 1),
+                    _ => charged == Some(0),
+                };
+                hold!("I6", right, "{id} has {failures} failures after {seen:?} and {}", reason.as_str());
+                seen.failures = *failures;
+                let newest = seen.newest;
+                match reason {
+                    ReturnReason::Timeout => timed_out(world, id, event, outcome)?,
+                    ReturnReason::AnswerLost => self.was_lost(id, newest)?,
+                    _ => {}
+                }
+            }
+            EventKind::Answered { .. }
+            | EventKind::Settled
+            | EventKind::Dead { .. }
+            | EventKind::Cancelled
+            | EventKind::Read => {
+                let answers = u32::from(matches!(event.kind, EventKind::Answered { .. }));
+                self.lanes.entry(lane(delivery)).or_default().retain(|_, other| *other != id);
+                let seen = self.seen.entry(id).or_default();
+                hold!("I4", !seen.over, "{id} ended twice: {}", event.kind.name());
+                seen.over = true;
+                seen.holder = None;
+                seen.answers += answers;
+                hold!("I11", seen.answers <= 1, "{id} has {} answers", seen.answers);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A lease ended because its answer was lost: then it was the last one that told of it, or of its batch.
+    fn was_lost(&self, id: DeliveryId, lease: Option<Lease>) -> Result<(), Violation> {
+        let told = lease.and_then(|lease| self.told_in.get(&(id, lease)));
+        let batch = self.batches.values().find(|members| members.contains_key(&id));
+        let mates = batch.into_iter().flatten().map(|(id, grant)| (*id, grant.lease));
+        let lost = mates.filter_map(|lease| self.lost.get(&lease)).max();
+        hold!("I3", lost >= told, "answer {lost:?} was lost, and {told:?} told of {lease:?} of {id}");
+        Ok(())
+    }
+
+    fn queue_up(&mut self, delivery: &Delivery, place: Seq) {
+        self.lanes.entry(lane(delivery)).or_default().insert(place, delivery.id);
+    }
+
+    fn leave(&mut self, closed: SessionId) {
+        self.lanes.retain(|(mailbox, ..), _| mailbox.session() != Some(closed));
+    }
+
+    /// A delivery was handed out for the first time: what is ahead of it must be over, or in the same hands.
+    fn in_turn(
+        &self,
+        world: &World,
+        delivery: &Delivery,
+        consumer: &str,
+        event: &Event,
+    ) -> Result<(), Violation> {
+        let ahead = self.lanes.get(&lane(delivery)).into_iter().flatten();
+        for (_, other) in ahead.take_while(|(place, _)| Some(**place) < delivery.place) {
+            let holder = self.seen.get(other).and_then(|seen| seen.holder.as_ref());
+            let free = match holder {
+                Some(holder) => holder.as_str() == consumer,
+                None => self::delivery(world.disk(), *other)
+                    .is_some_and(|other| other.expires_at.is_some_and(|at| at <= event.at)),
+            };
+            hold!("I5", free, "{} was handed out before {other}", delivery.id);
+        }
+        Ok(())
+    }
+}
+
+/// A lease ended by itself: its time was over.
+fn timed_out(world: &World, id: DeliveryId, event: &Event, outcome: &Outcome) -> Result<(), Violation> {
+    let before = outcome.replaced.iter().find(|(key, _)| *key == RowKey::Delivery(id));
+    if let Some((_, Some(Row::Delivery(before)))) = before
+        && let Some(grant) = before.grant.as_ref().filter(|grant| grant.end.is_none())
+    {
+        let end = world.lease_end(grant);
+        hold!("I6", end <= event.at, "the lease of {id} ended before {end:?}");
+    }
+    Ok(())
+}
+
+pub(super) fn delivery(disk: &Disk, id: DeliveryId) -> Option<&Delivery> {
+    match disk.look(&RowKey::Delivery(id)) {
+        Some(Row::Delivery(delivery)) => Some(delivery),
+        _ => None,
+    }
+}
+
+fn lane(delivery: &Delivery) -> Lane {
+    (delivery.mailbox.clone(), delivery.key.clone(), delivery.priority)
+}

@@ -1,0 +1,174 @@
+//! What may become of a row in a step.
+
+use bridge_core::{
+    DeadReason, Delivery, DeliveryId, GrantEnd, OutcomeKind, Row, RowKey, Seq, State, Timestamp,
+};
+
+use super::{Oracle, Violation, hold, log};
+use crate::world::{Outcome, World};
+
+impl Oracle {
+    /// Judges every row that a step has changed.
+    pub(super) fn read_rows(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
+        self.readers.clear();
+        for (key, before) in &outcome.replaced {
+            match (before, world.disk().look(key)) {
+                (Some(before), None) => removed(world, before)?,
+                (before, Some(Row::Delivery(after))) => {
+                    if let Some(Row::Delivery(before)) = before {
+                        grows(before, after)?;
+                        self.put_down(before);
+                    }
+                    self.judge(world, after)?;
+                    self.take_up(after);
+                }
+                (Some(Row::Mailbox(before)), Some(Row::Mailbox(after))) => {
+                    hold!("I4", before.read_to <= after.read_to, "{} was read back", after.address);
+                }
+                (before, Some(Row::Reader(after))) => {
+                    let place = match before {
+                        Some(Row::Reader(before)) => before.place,
+                        _ => Seq::ZERO,
+                    };
+                    self.readers.insert((after.session, after.name.clone()), place);
+                }
+                _ => {}
+            }
+        }
+        for (batch, members) in &self.batches {
+            let mut ends = members.values().map(|grant| world.lease_end(grant));
+            let first = ends.next();
+            hold!("I2", ends.all(|end| Some(end) == first), "{batch:?} has several ends: {members:?}");
+        }
+        for (consumer, held) in &self.hands {
+            let credit = self.policy.agent.credit as usize;
+            hold!("I7", held.len() <= credit, "{} holds {} of {credit}", consumer.name, held.len());
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, world: &World, delivery: &Delivery) -> Result<(), Violation> {
+        let Delivery { id, attempt, failures, .. } = *delivery;
+        let max = self.policy.agent.max_failures;
+        hold!("I6", failures <= max && failures <= attempt, "{id} failed {failures} times of {attempt}");
+        if delivery.state.is_terminal() {
+            let first = *self.terminal.entry(id).or_insert(delivery.state);
+            hold!("I4", first == delivery.state, "{id} was {first:?} and is {:?}", delivery.state);
+        } else {
+            hold!("I4", !self.terminal.contains_key(&id), "{id} came back from its end");
+        }
+        let end = delivery.grant.as_ref().map(|grant| grant.end);
+        let leased = delivery.state == State::Leased;
+        hold!("I2", !leased || end == Some(None), "{id} is leased and {end:?}");
+        match delivery.state {
+            State::Done => self.done(world, delivery)?,
+            State::Dead(reason) => self.dead(reason, delivery, world.now())?,
+            State::Leased => self.bounded(world, delivery)?,
+            State::Pending { visible_at } => {
+                let latest = delivery.place.is_none() || visible_at <= world.now() + self.policy.max_delay;
+                hold!("I6", latest, "{id} is not visible before {visible_at:?}");
+                hold!("I2", end != Some(None), "{id} waits under a lease");
+            }
+            State::Cancelled => {}
+        }
+        Ok(())
+    }
+
+    fn done(&self, world: &World, delivery: &Delivery) -> Result<(), Violation> {
+        let id = delivery.id;
+        let receipts = &delivery.receipts;
+        if let Some(reply) = delivery.reply {
+            let kept = world.disk().look(&RowKey::Message(reply)).is_some();
+            hold!("I11", kept, "the answer {reply} to {id} is nowhere");
+            let queued = log::delivery(world.disk(), DeliveryId::of(reply, 0)).is_some();
+            hold!("I11", queued, "the answer {reply} to {id} goes to nobody");
+        }
+        hold!("I1", delivery.place.is_some(), "{id} was settled before it was visible");
+        let said = receipts.settled.is_some() || receipts.read.is_some();
+        hold!("I4", said, "{id} is done, and nobody has settled or read it");
+        let answered = receipts.answered.is_some();
+        hold!("I11", answered == delivery.reply.is_some(), "{id} is answered by {:?}", delivery.reply);
+        Ok(())
+    }
+
+    fn dead(&self, reason: DeadReason, delivery: &Delivery, now: Timestamp) -> Result<(), Violation> {
+        let rejected = delivery.grant.as_ref().and_then(|grant| grant.end).is_some_and(
+            |end| matches!(end, GrantEnd::Spent { outcome, .. } if outcome == OutcomeKind::Reject),
+        );
+        let right = match reason {
+            DeadReason::MaxFailures => delivery.failures == self.policy.agent.max_failures,
+            DeadReason::Rejected => rejected,
+            DeadReason::Expired => delivery.expires_at.is_some_and(|at| at <= now),
+            DeadReason::TooManyReleases => delivery.attempt >= self.policy.max_attempts,
+            _ => true,
+        };
+        hold!("I6", right, "{} is dead of {} without reason", delivery.id, reason.as_str());
+        let id = delivery.id;
+        hold!("I6", delivery.receipts.dead.is_some(), "nobody knows when {id} died");
+        Ok(())
+    }
+
+    /// A lease has an end, and not a late one.
+    fn bounded(&self, world: &World, delivery: &Delivery) -> Result<(), Violation> {
+        let Some(grant) = &delivery.grant else { return Ok(()) };
+        let longest = grant.started + self.policy.max_lease;
+        let loaded = world.loaded_at() + self.policy.reload_lease;
+        hold!("I6", grant.until <= longest.max(loaded), "{} is leased until {:?}", delivery.id, grant.until);
+        Ok(())
+    }
+
+    fn put_down(&mut self, before: &Delivery) {
+        let Some(grant) = &before.grant else { return };
+        if let Some(members) = self.batches.get_mut(&grant.batch) {
+            members.remove(&before.id);
+            if members.is_empty() {
+                self.batches.remove(&grant.batch);
+            }
+        }
+        if let Some(held) = self.hands.get_mut(&grant.consumer) {
+            held.remove(&before.id);
+        }
+    }
+
+    fn take_up(&mut self, after: &Delivery) {
+        if let (State::Leased, Some(grant)) = (after.state, &after.grant) {
+            self.batches.entry(grant.batch).or_default().insert(after.id, grant.clone());
+            self.hands.entry(grant.consumer.clone()).or_default().insert(after.id);
+        }
+    }
+}
+
+/// What a delivery is never changes, what is counted never shrinks, and what is over stays as it is.
+fn grows(before: &Delivery, after: &Delivery) -> Result<(), Violation> {
+    let id = before.id;
+    let being = |of: &Delivery| {
+        (of.message, of.mailbox.clone(), of.key.clone(), of.priority, of.size, of.expires_at, of.redrive_of)
+    };
+    hold!("I1", being(before) == being(after), "{before:?} has become {after:?}");
+    hold!("I1", before.place.is_none() || before.place == after.place, "{id} has lost its place");
+    let counted = before.attempt <= after.attempt && before.failures <= after.failures;
+    hold!("I6", counted, "{before:?} has become {after:?}");
+    let lease = |of: &Delivery| of.grant.as_ref().map(|grant| grant.lease);
+    hold!("I3", lease(before) <= lease(after), "{id} went back to an older lease");
+    if before.state.is_terminal() {
+        let unmoved = Delivery { redriven_as: before.redriven_as, ..after.clone() };
+        let redriven = before.redriven_as.is_none() || before.redriven_as == after.redriven_as;
+        hold!("I4", unmoved == *before && redriven, "{before:?} has become {after:?}");
+    }
+    Ok(())
+}
+
+/// A row may go when nothing needs it any more.
+fn removed(world: &World, row: &Row) -> Result<(), Violation> {
+    let free = match row {
+        Row::Idempotency(record) => record.expires_at <= world.now(),
+        Row::Task(task) => task.expires_at <= world.now(),
+        Row::Mailbox(mailbox) => {
+            let mut live = world.disk().deliveries().filter(|delivery| !delivery.state.is_terminal());
+            live.all(|delivery| delivery.mailbox != mailbox.address)
+        }
+        _ => false,
+    };
+    hold!("I12", free, "{row:?} was removed");
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Whose turn it is, and when something must happen: told by the rows alone.
+
+use std::collections::BTreeMap;
+
+use bridge_core::{
+    Address, Consumer, Delivery, DeliveryId, PresenceState, Receive, Row, RowKey, State, Timestamp,
+};
+
+use super::{Oracle, Violation, hold};
+use crate::{disk::Disk, world::World};
+
+impl Oracle {
+    /// Whoever waits could be given nothing, and its wait has not been over for long.
+    ///
+    /// # Errors
+    /// A violation of I7: a wake-up was lost.
+    pub fn served<'a>(
+        &self,
+        world: &World,
+        waiting: impl IntoIterator<Item = (&'a Receive, Timestamp)>,
+    ) -> Result<(), Violation> {
+        if world.next_timeout().is_some_and(|at| at <= world.now()) {
+            return Ok(());
+        }
+        for (receive, until) in waiting {
+            hold!("I7", until > world.now(), "{receive:?} waits longer than until {until:?}");
+            let woken = world.next_timeout().is_some_and(|at| at <= until);
+            hold!("I7", woken, "nobody will end the wait of {receive:?}");
+            self.nothing_for(world, receive)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is there that the receiver may have.
+    ///
+    /// # Errors
+    /// A violation of I7.
+    pub fn nothing_for(&self, world: &World, receive: &Receive) -> Result<(), Violation> {
+        let held = self.hands.get(&receive.consumer).map_or(0, std::collections::BTreeSet::len);
+        if held < self.policy.agent.credit as usize {
+            let turns = turns(world.disk(), &receive.mailbox, &receive.consumer, world.now());
+            hold!("I7", turns.is_empty(), "{receive:?} got nothing of {turns:?}");
+        }
+        Ok(())
+    }
+
+    /// The shard will be awake when something is due.
+    ///
+    /// # Errors
+    /// A violation of I6.
+    pub fn wakes(&self, world: &World) -> Result<(), Violation> {
+        let now = world.now();
+        let next = world.next_timeout();
+        for row in world.disk().rows().filter(|row| row.is_live()) {
+            let due = match row {
+                Row::Session(session) => Some(session.last_activity + self.policy.session_ttl),
+                Row::Task(task) => Some(task.expires_at),
+                Row::Mailbox(mailbox) if !is_open(world.disk(), &mailbox.address) => Some(now),
+                Row::Mailbox(mailbox) if mailbox.presence.state != PresenceState::Away => {
+                    Some(Timestamp::MAX)
+                }
+                Row::Delivery(delivery) => due(world, delivery),
+                _ => None,
+            };
+            if let Some(due) = due {
+                let awake = next.is_some_and(|next| next <= due.max(now));
+                hold!("I6", awake, "{:?} is due at {due:?}, and the shard sleeps until {next:?}", row.key());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When something must happen to a delivery.
+fn due(world: &World, delivery: &Delivery) -> Option<Timestamp> {
+    let read_to = match world.disk().look(&RowKey::Mailbox(delivery.mailbox.clone())) {
+        Some(Row::Mailbox(mailbox)) if !delivery.mailbox.is_work() => mailbox.read_to,
+        _ => bridge_core::Seq::ZERO,
+    };
+    match delivery.state {
+        State::Leased => delivery.grant.as_ref().map(|grant| world.lease_end(grant)),
+        State::Pending { .. } if delivery.place.is_some_and(|place| place <= read_to) => Some(world.now()),
+        State::Pending { visible_at } => {
+            let hidden = delivery.place.is_none() || visible_at > world.now();
+            let visible = hidden.then_some(visible_at);
+            visible.into_iter().chain(delivery.expires_at).min()
+        }
+        _ => None,
+    }
+}
+
+fn is_open(disk: &Disk, mailbox: &Address) -> bool {
+    let session = mailbox.session().and_then(|session| disk.look(&RowKey::Session(session)));
+    session.is_some_and(Row::is_live)
+}
+
+/// What `consumer` may be handed now.
+pub(crate) fn turns(disk: &Disk, mailbox: &Address, consumer: &Consumer, now: Timestamp) -> Vec<DeliveryId> {
+    if !is_open(disk, mailbox) {
+        return Vec::new();
+    }
+    let mut lanes = BTreeMap::<_, BTreeMap<_, &Delivery>>::new();
+    for delivery in disk.deliveries() {
+        if let Some(place) = delivery.place.filter(|_| !delivery.state.is_terminal())
+            && delivery.mailbox == *mailbox
+        {
+            lanes.entry((&delivery.key, delivery.priority)).or_default().insert(place, delivery);
+        }
+    }
+    let mut turns = Vec::new();
+    for lane in lanes.into_values() {
+        for delivery in lane.into_values() {
+            let holder = delivery.grant.as_ref().map(|grant| &grant.consumer);
+            match delivery.state {
+                State::Pending { .. } if delivery.expires_at.is_some_and(|at| at <= now) => {}
+                State::Pending { visible_at } if visible_at <= now => turns.push(delivery.id),
+                State::Leased if consumer.named && holder == Some(consumer) => {}
+                _ => break,
+            }
+        }
+    }
+    turns
+}
