@@ -8,7 +8,7 @@
 //! | I2 | one live lease a delivery, one end a batch | `log`, `rows` |
 //! | I3 | a stale token changes nothing, and neither does a refused call or stale word of a lost answer | [`Oracle::answered`], [`Oracle::refused`], `log` |
 //! | I4 | an end is an end | `log`, `rows` |
-//! | I5 | nothing is first handed out before its turn | `log` |
+//! | I5 | nothing is first handed out before its turn, nor ever after its time | `log` |
 //! | I6 | every path ends, for the reason that is given, and not early | `log`, `rows`, [`Oracle::wakes`], [`Oracle::at_the_end`] |
 //! | I7 | what somebody may have goes to whoever waits for it | [`Oracle::served`] |
 //! | I8 | nothing starves while somebody takes | [`Oracle::at_the_end`] |
@@ -28,8 +28,8 @@ mod turns;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::{
-    Address, Consumer, DeliveryId, Event, Grant, IdempotencyScope, Lease, LostAnswer, MessageId, Name,
-    Policy, Priority, Seq, SessionId, State, TaskId, Timestamp,
+    Address, Command, Consumer, DeliveryId, Event, Grant, IdempotencyScope, Lease, MessageId, Name, Policy,
+    Priority, Seq, SessionId, State, TaskId, Timestamp,
 };
 
 use crate::world::{Outcome, World};
@@ -50,10 +50,14 @@ pub struct Oracle {
     last: Option<Event>,
     told: usize,
     seen: BTreeMap<DeliveryId, Seen>,
+    /// The last answer to a receive, in whichever life.
+    last_answer: u64,
     /// The last answer that told of each lease.
     told_in: BTreeMap<(DeliveryId, Lease), u64>,
     /// The last answer with each lease that was said to be lost.
     lost: BTreeMap<(DeliveryId, Lease), u64>,
+    /// Until when there is evidence that somebody takes from a mailbox.
+    evidence: BTreeMap<Address, Timestamp>,
     /// Who is there, as the log told.
     present: BTreeMap<SessionId, bool>,
     /// What has a place and is not over.
@@ -114,8 +118,10 @@ impl Oracle {
             last: None,
             told: 0,
             seen: BTreeMap::new(),
+            last_answer: 0,
             told_in: BTreeMap::new(),
             lost: BTreeMap::new(),
+            evidence: BTreeMap::new(),
             present: BTreeMap::new(),
             lanes: BTreeMap::new(),
             terminal: BTreeMap::new(),
@@ -138,11 +144,19 @@ impl Oracle {
         self.told_in.clear();
     }
 
-    /// A shard is to hear that an answer was lost.
-    pub fn hears_of(&mut self, lost: &LostAnswer) {
-        for lease in &lost.granted {
-            let newest = self.lost.entry(*lease).or_default();
-            *newest = lost.answer.max(*newest);
+    /// A shard is to hear of a command.
+    pub fn hears(&mut self, command: &Command, now: Timestamp) {
+        match command {
+            Command::AnswerLost(lost) => {
+                for lease in &lost.granted {
+                    let newest = self.lost.entry(*lease).or_default();
+                    *newest = lost.answer.max(*newest);
+                }
+            }
+            Command::Receive(receive) => {
+                self.evidence.insert(receive.mailbox.clone(), now + receive.wait);
+            }
+            _ => {}
         }
     }
 

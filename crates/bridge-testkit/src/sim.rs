@@ -20,7 +20,7 @@ use bridge_core::{
 
 use self::clients::{Clients, name};
 use crate::{
-    oracle::{Oracle, Violation},
+    oracle::{Oracle, Violation, hold},
     rng::Rng,
     twin,
     world::{Crash, Outcome, World},
@@ -68,8 +68,12 @@ struct Sim {
     trace: String,
     /// What was sent and is not handled yet.
     queue: VecDeque<Request>,
+    /// What is to be handled again.
+    again: Vec<Request>,
     /// Commands in a step that was begun, with the newest lease of what they settle, as of then.
     asked: BTreeMap<CallId, (Command, Option<Lease>)>,
+    /// How often each call named rows that the shard had forgotten again.
+    tries: BTreeMap<CallId, u32>,
     /// Receives that wait, and until when.
     parked: BTreeMap<CallId, (Receive, Timestamp)>,
 }
@@ -98,7 +102,9 @@ impl Sim {
             clients: Clients::default(),
             trace: String::new(),
             queue: VecDeque::new(),
+            again: Vec::new(),
             asked: BTreeMap::new(),
+            tries: BTreeMap::new(),
             parked: BTreeMap::new(),
         }
     }
@@ -142,8 +148,7 @@ impl Sim {
         if self.queue.is_empty() {
             self.act();
         }
-        let most = if self.rng.chance(70) { self.queue.len() } else { 1 };
-        let requests: Vec<_> = self.queue.drain(..most).collect();
+        let requests = self.next_batch();
         let fate = match self.rng.below(100) {
             0..2 => Fate::Dies(Crash::BeforeCommit),
             2..4 => Fate::Dies(Crash::AfterCommit),
@@ -157,6 +162,15 @@ impl Sim {
         self.take(requests, fate)
     }
 
+    /// What is to be handled again comes by itself; else some of what has queued up, mostly all.
+    fn next_batch(&mut self) -> Vec<Request> {
+        if !self.again.is_empty() {
+            return mem::take(&mut self.again);
+        }
+        let most = if self.rng.chance(70) { self.queue.len() } else { 1 };
+        self.queue.drain(..most).collect()
+    }
+
     fn take(&mut self, requests: Vec<Request>, fate: Fate) -> Result<(), Violation> {
         let _ = writeln!(self.trace, "{:?} {fate:?}", self.world.now());
         for Request { call, command } in &requests {
@@ -165,12 +179,9 @@ impl Sim {
                 Command::Settle(Settle { proof: Proof::Lease(delivery, _), .. }) => {
                     self.oracle.newest(*delivery)
                 }
-                Command::AnswerLost(lost) => {
-                    self.oracle.hears_of(lost);
-                    None
-                }
                 _ => None,
             };
+            self.oracle.hears(command, self.world.now());
             self.asked.insert(*call, (command.clone(), newest));
         }
         let alone = requests.len() == 1 && self.world.next_timeout().is_none_or(|at| at > self.world.now());
@@ -192,7 +203,7 @@ impl Sim {
         let outcome = self.world.commit(step);
         self.judge(&outcome, alone)?;
         self.hear(outcome);
-        self.oracle.served(&self.world, self.parked.values().map(|(receive, until)| (receive, *until)))
+        self.nobody_waits_in_vain()
     }
 
     /// What the owner of a shard still has when it is gone. One that lives on asks again for those who wait for messages, and
@@ -202,6 +213,7 @@ impl Sim {
         let asked = mem::take(&mut self.asked);
         if let Fate::Dies(_) = fate {
             self.queue.clear();
+            self.again.clear();
             return;
         }
         let now = self.world.now();
@@ -212,15 +224,18 @@ impl Sim {
         let again = |command: &Command| matches!(command, Command::Receive(_) | Command::AnswerLost(_));
         let again = waiting.chain(asked.filter(|(_, command)| again(command)));
         let again: BTreeMap<_, _> = again.collect();
-        for (call, command) in again.into_iter().rev() {
-            self.queue.push_front(Request { call, command });
-        }
+        self.again = again.into_iter().map(|(call, command)| Request { call, command }).collect();
     }
 
     /// Holds what a step came to against what was promised.
     fn judge(&mut self, outcome: &Outcome, alone: bool) -> Result<(), Violation> {
         self.oracle.committed(&self.world, outcome)?;
         self.oracle.wakes(&self.world)?;
+        for request in &outcome.unready {
+            let tries = self.tries.entry(request.call).or_insert(0);
+            *tries += 1;
+            hold!("I6", *tries < 8, "{request:?} is never ready, whatever is fetched for it");
+        }
         for (call, answer) in &outcome.answers {
             let asked = self.asked.get(call);
             let parked = self.parked.get(call).map(|(receive, _)| Command::Receive(receive.clone()));
@@ -242,10 +257,10 @@ impl Sim {
 
     /// Effects leave; not all answers arrive.
     fn hear(&mut self, outcome: Outcome) {
-        for request in outcome.unready.into_iter().rev() {
+        for request in &outcome.unready {
             self.asked.remove(&request.call);
-            self.queue.push_front(request);
         }
+        self.again.extend(outcome.unready);
         for (call, answer) in outcome.answers {
             let waited = self.parked.remove(&call).map(|(receive, _)| Command::Receive(receive));
             let Some(command) = self.asked.remove(&call).map(|(command, _)| command).or(waited) else {
@@ -278,6 +293,11 @@ impl Sim {
         }
     }
 
+    fn nobody_waits_in_vain(&self) -> Result<(), Violation> {
+        self.oracle.served(&self.world, self.parked.values().map(|(receive, until)| (receive, *until)))
+    }
+
+    /// Lets a shard that is loaded now live beside the living one.
     fn compare(&self) -> Result<(), Violation> {
         // A lease that is overdue would last until now for who is loaded now.
         if self.world.next_timeout().is_some_and(|at| at < self.world.now()) {
@@ -312,8 +332,7 @@ impl Sim {
         while let Some(outcome) = self.world.next_step(end) {
             self.judge(&outcome, false)?;
             self.hear(outcome);
-            self.oracle
-                .served(&self.world, self.parked.values().map(|(receive, until)| (receive, *until)))?;
+            self.nobody_waits_in_vain()?;
         }
         Ok(())
     }
@@ -321,8 +340,8 @@ impl Sim {
     /// Nobody sends any more, one consumer takes and settles everything, the reader reads: all must end.
     fn wind_up(&mut self) -> Result<(), Violation> {
         let _ = writeln!(self.trace, "wind up");
-        while !self.queue.is_empty() {
-            let requests = self.queue.drain(..).collect();
+        while !(self.queue.is_empty() && self.again.is_empty()) {
+            let requests = self.next_batch();
             self.take(requests, Fate::Calm)?;
         }
         for round in 0..WIND_UP {

@@ -113,6 +113,11 @@ impl Oracle {
     }
 
     fn received(&mut self, received: &Received) -> Result<(), Violation> {
+        let Received { answer, .. } = *received;
+        // Those that tell of nothing have no number.
+        let rises = answer == 0 || answer > self.last_answer;
+        hold!("I13", rises, "answer {answer} comes after {}", self.last_answer);
+        self.last_answer = answer.max(self.last_answer);
         for granted in received.granted.iter().chain(&received.held) {
             let newest = self.newest(granted.delivery);
             hold!(

@@ -1,7 +1,10 @@
 //! What the log tells, event by event.
 
+use std::collections::BTreeMap;
+
 use bridge_core::{
-    Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row, RowKey, Seq, SessionId,
+    Address, Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row, RowKey, Seq,
+    SessionId, Side,
 };
 
 use super::{Lane, Oracle, Violation, hold};
@@ -27,6 +30,10 @@ impl Oracle {
     }
 
     fn follow(&mut self, world: &World, event: &Event, outcome: &Outcome) -> Result<(), Violation> {
+        if let (Some(session), Some(_)) = (event.session, event.delivery) {
+            let evidence = self.evidence.entry(Address::Session(session, Side::Agent)).or_default();
+            *evidence = event.at.max(*evidence);
+        }
         match (&event.kind, event.session, event.delivery) {
             (EventKind::PresenceChanged { presence }, Some(session), _) => {
                 let there = presence.state != PresenceState::Away;
@@ -73,6 +80,8 @@ impl Oracle {
                 if *attempt == 1 {
                     self.in_turn(world, delivery, consumer.as_str(), event)?;
                 }
+                let in_time = delivery.expires_at.is_none_or(|at| at > event.at);
+                hold!("I5", in_time, "{id} was handed out after its time");
                 let seen = self.seen.entry(id).or_default();
                 hold!("I2", seen.holder.is_none(), "{id} was handed out twice at once");
                 hold!("I4", !seen.over, "{id} was handed out after its end");
@@ -93,7 +102,15 @@ impl Oracle {
                 seen.failures = *failures;
                 let newest = seen.newest;
                 match reason {
-                    ReturnReason::Timeout => timed_out(world, id, event, outcome)?,
+                    ReturnReason::Timeout => {
+                        timed_out(world, id, event, outcome)?;
+                        let first = self.is_first(world, delivery);
+                        hold!(
+                            "I6",
+                            first == (charged == Some(1)),
+                            "{id} is charged {charged:?} in its batch"
+                        );
+                    }
                     ReturnReason::AnswerLost => self.was_lost(id, newest)?,
                     _ => {}
                 }
@@ -115,6 +132,15 @@ impl Oracle {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether nothing of its lane was ahead of a delivery in its batch, as the batch was before the step.
+    fn is_first(&self, world: &World, delivery: &Delivery) -> bool {
+        let batch = self.batches.values().find(|members| members.contains_key(&delivery.id));
+        let mates =
+            batch.into_iter().flat_map(BTreeMap::keys).filter_map(|id| self::delivery(world.disk(), *id));
+        let mut ahead = mates.filter(|mate| lane(mate) == lane(delivery) && mate.place < delivery.place);
+        ahead.next().is_none()
     }
 
     /// A lease ended because its answer was lost: then it was the last one that told of it, or of its batch.

@@ -1,7 +1,8 @@
 //! What may become of a row in a step.
 
 use bridge_core::{
-    DeadReason, Delivery, DeliveryId, GrantEnd, OutcomeKind, Row, RowKey, Seq, State, Timestamp,
+    DeadReason, Delivery, DeliveryId, EventKind, GrantEnd, OutcomeKind, Row, RowKey, Seq, Session, State,
+    Timestamp,
 };
 
 use super::{Oracle, Violation, hold, log};
@@ -21,6 +22,9 @@ impl Oracle {
                     }
                     self.judge(world, after)?;
                     self.take_up(after);
+                }
+                (Some(Row::Session(before)), Some(Row::Session(after))) => {
+                    counts(world, outcome, before, after)?;
                 }
                 (Some(Row::Mailbox(before)), Some(Row::Mailbox(after))) => {
                     hold!("I4", before.read_to <= after.read_to, "{} was read back", after.address);
@@ -170,5 +174,26 @@ fn removed(world: &World, row: &Row) -> Result<(), Violation> {
         _ => false,
     };
     hold!("I12", free, "{row:?} was removed");
+    Ok(())
+}
+
+/// Every question of a conversation is counted, and nothing else.
+fn counts(world: &World, outcome: &Outcome, before: &Session, after: &Session) -> Result<(), Violation> {
+    let id = after.id;
+    let of_it = outcome.events.iter().filter(|event| event.session == Some(id));
+    let mut asked = 0;
+    for event in of_it {
+        match event.kind {
+            // From then on it is another life of it.
+            EventKind::SessionOpened { .. } => return Ok(()),
+            EventKind::Accepted { .. } => {
+                let delivery = event.delivery.and_then(|id| log::delivery(world.disk(), id));
+                asked += u64::from(delivery.is_some_and(|asked| asked.mailbox.is_work() && !asked.bounce));
+            }
+            _ => {}
+        }
+    }
+    let (before, after) = (before.questions, after.questions);
+    hold!("I1", after == before + asked, "{id} had {before} questions, got {asked}, has {after}");
     Ok(())
 }

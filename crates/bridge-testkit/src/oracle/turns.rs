@@ -6,7 +6,7 @@ use bridge_core::{
     Address, Consumer, Delivery, DeliveryId, PresenceState, Receive, Row, RowKey, State, Timestamp,
 };
 
-use super::{Oracle, Violation, hold};
+use super::{Oracle, Violation, hold, log::delivery};
 use crate::{disk::Disk, world::World};
 
 impl Oracle {
@@ -57,7 +57,7 @@ impl Oracle {
                 Row::Task(task) => Some(task.expires_at),
                 Row::Mailbox(mailbox) if !is_open(world.disk(), &mailbox.address) => Some(now),
                 Row::Mailbox(mailbox) if mailbox.presence.state != PresenceState::Away => {
-                    Some(Timestamp::MAX)
+                    Some(self.missed_at(world, &mailbox.address))
                 }
                 Row::Delivery(delivery) => due(world, delivery),
                 _ => None,
@@ -68,6 +68,16 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// When the taker of a mailbox is missed at the latest: it may be told to pause, is then given some time, and some more
+    /// while it held something at the last look.
+    fn missed_at(&self, world: &World, mailbox: &Address) -> Timestamp {
+        let mut held = self.batches.values().flat_map(BTreeMap::keys);
+        let works = held.any(|id| delivery(world.disk(), *id).is_some_and(|held| held.mailbox == *mailbox));
+        let seen = self.evidence.get(mailbox).copied().unwrap_or_default().max(world.loaded_at());
+        let seen = if works { world.now() } else { seen };
+        seen + self.policy.poll_max + self.policy.presence_grace * 2
     }
 }
 
