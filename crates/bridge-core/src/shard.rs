@@ -179,6 +179,7 @@ impl Shard {
     pub fn handle(&mut self, request: Request, now: Timestamp, step: &mut Step) {
         let missing = self.missing(&request.command);
         if !missing.is_empty() {
+            self.cold.hold();
             step.effects.push(Effect::Need(request, missing));
             return;
         }

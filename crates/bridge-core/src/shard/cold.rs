@@ -37,6 +37,11 @@ impl Cold {
         self.insert(row.key(), Some(row));
     }
 
+    /// Forgets nothing the next time: somebody has asked for rows that were forgotten, and must find them all together.
+    pub(super) fn hold(&mut self) {
+        self.fresh = self.order.len();
+    }
+
     /// Forgets the oldest rows beyond `max`, but none that came since the last time. Only between steps: what a step wrote
     /// is in the store by then.
     pub(super) fn trim(&mut self, max: usize) {

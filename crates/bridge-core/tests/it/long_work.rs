@@ -1,10 +1,11 @@
-//! Work that takes more than one step goes on after a crash in the middle of it.
+//! Much at once: work of several steps goes on after a crash in the middle of it, and a command may name more rows than
+//! memory keeps.
 
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Command, Headers, MessageId, Name, OpenSession, Policy, Priority, Publish, SessionId, Side,
-    State,
+    Address, Command, Headers, Idempotency, MessageId, Name, OpenSession, Policy, Priority, Publish, Row,
+    SessionId, Side, State,
 };
 use bridge_testkit::world::World;
 
@@ -34,6 +35,32 @@ fn a_conversation_that_is_closed_gives_up_everything_over_a_crash() {
     world.advance(Duration::ZERO);
     assert_eq!(left(&world), 0);
     assert!(world.disk().live().next().is_none(), "a mailbox is left");
+}
+
+#[test]
+fn a_command_may_name_more_rows_than_are_kept() {
+    let mut world = World::new(Policy { max_cold: 2, ..Policy::default() }, 1);
+    let owner = Name::from_static("anna");
+    world.tell(Command::OpenSession(OpenSession { id: SESSION, title: None, owner }));
+    for n in 1..=5 {
+        let key = Name::new(&format!("key-{n}")).unwrap();
+        let idempotency = Some(Idempotency { key, fingerprint: [0; 32] });
+        world.tell(Command::Publish(Publish { idempotency, ..message(n, Side::User) }));
+    }
+    world.advance(Policy::default().idempotency);
+    let records = world.disk().rows().filter_map(|row| match row {
+        Row::Idempotency(record) => Some(record.clone()),
+        _ => None,
+    });
+    let forget = Command::Forget(records.collect());
+    // Some of the rows are known and forgotten as the others are fetched; what is asked for then is the last of it.
+    let mut requests = vec![world.request(forget)];
+    for _ in 0..2 {
+        let step = world.begin(requests);
+        requests = world.commit(step).unready;
+    }
+    assert_eq!(requests, [], "rows were forgotten that were just fetched");
+    assert!(!world.disk().rows().any(|row| matches!(row, Row::Idempotency(_))));
 }
 
 /// A world with one conversation, and many messages on one side of it.

@@ -1,4 +1,4 @@
-//! The core's tests: scripts to read, long work cut off, and a simulation that crashes.
+//! The core's tests: scripts to read, much at once, and a simulation that crashes.
 
 mod long_work;
 mod scripts;
