@@ -21,7 +21,7 @@ pub(super) fn policy(rng: &mut Rng) -> Policy {
         max_lease: Duration::from_secs(if rng.chance(60) { 12 * 3600 } else { 30 }),
         max_attempts: 6,
         max_rows: if rng.chance(80) { 6 } else { 2 },
-        max_cold: if rng.chance(60) { 24 } else { 8 },
+        max_cold: if rng.chance(60) { 24 } else { 3 },
         max_waiting: 6,
         max_sessions: 4,
         max_tasks: 3,
