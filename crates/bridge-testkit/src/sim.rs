@@ -247,10 +247,11 @@ impl Sim {
             if alone {
                 self.oracle.refused(answer, outcome)?;
                 self.oracle.counts(self.world.disk(), answer)?;
-                if let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer)
-                    && received.granted.is_empty()
-                {
-                    self.oracle.nothing_for(&self.world, receive)?;
+                if let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer) {
+                    self.oracle.urgent_first(&self.world, receive, outcome)?;
+                    if received.granted.is_empty() {
+                        self.oracle.nothing_for(&self.world, receive)?;
+                    }
                 }
             }
         }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use bridge_core::{
-    Address, Consumer, Delivery, DeliveryId, PresenceState, Receive, Row, RowKey, State, Timestamp,
+    Address, Consumer, Delivery, DeliveryId, EventKind, PresenceState, Receive, Row, RowKey, State, Timestamp,
 };
 
 use super::{Oracle, Violation, hold, log::delivery};
-use crate::{disk::Disk, world::World};
+use crate::{
+    disk::Disk,
+    world::{Outcome, World},
+};
 
 impl Oracle {
     /// Whoever waits could be given nothing, and its wait has not been over for long.
@@ -40,6 +43,21 @@ impl Oracle {
         if held < self.policy.agent.credit as usize {
             let turns = turns(world.disk(), &receive.mailbox, &receive.consumer, world.now());
             hold!("I7", turns.is_empty(), "{receive:?} got nothing of {turns:?}");
+        }
+        Ok(())
+    }
+
+    /// The only command of a step was handed these, and nothing was left behind that is more urgent.
+    ///
+    /// # Errors
+    /// A violation of I8.
+    pub fn urgent_first(&self, world: &World, receive: &Receive, outcome: &Outcome) -> Result<(), Violation> {
+        let priority = |id| delivery(world.disk(), id).map(|delivery| delivery.priority);
+        let presented =
+            outcome.events.iter().filter(|event| matches!(event.kind, EventKind::Presented { .. }));
+        let given = presented.filter_map(|event| priority(event.delivery?)).max();
+        for id in turns(world.disk(), &receive.mailbox, &receive.consumer, world.now()) {
+            hold!("I8", priority(id) >= given, "{id} is more urgent than what {receive:?} was given");
         }
         Ok(())
     }
