@@ -48,7 +48,7 @@ impl Default for Config {
             allow_host: Vec::new(),
             log_format: LogFormat::Text,
             // The protocol library tells each session and each handshake, at a level that others keep for what matters.
-            log_level: "info,rmcp=warn,rmcp::service=off".to_owned(),
+            log_level: "info".to_owned(),
         }
     }
 }
@@ -111,7 +111,7 @@ pub(crate) struct Layer {
         hide_possible_values = true
     )]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged: off, error, warn, info, debug, trace, or by part [default: info,rmcp=warn,rmcp::service=off]
+    /// What is logged: off, error, warn, info, debug, trace, or by part [default: info]
     #[arg(long, env = "BRIDGE_LOG", value_name = "LEVEL", hide_env_values = true)]
     pub(crate) log_level: Option<String>,
 }

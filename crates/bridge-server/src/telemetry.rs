@@ -17,6 +17,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// What is left out unless it is asked for by name: the protocol's library tells of each call, and calls it an error when a
+/// client goes away in the middle of an answer.
+const NOISE: &str = "rmcp=warn,rmcp::service=off";
+
 /// Installs the log of this process: what `level` lets through, in `format`.
 ///
 /// `level` is a level, or a list of levels by target: `warn,bridge_transport=debug`.
@@ -24,7 +28,7 @@ pub(crate) enum LogFormat {
 /// # Errors
 /// That `level` makes no sense.
 pub(crate) fn install(format: LogFormat, level: &str) -> Result<()> {
-    let filter: Targets = level.parse().with_context(|| {
+    let filter: Targets = format!("{NOISE},{level}").parse().with_context(|| {
         format!("The log level `{level}` makes no sense; it is off, error, warn, info, debug or trace, or a list by part")
     })?;
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);

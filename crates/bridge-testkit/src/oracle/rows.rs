@@ -2,7 +2,7 @@
 
 use bridge_core::{
     DeadReason, Delivery, DeliveryId, EventKind, GrantEnd, OutcomeKind, Row, RowKey, Seq, Session, State,
-    Timestamp,
+    TaskState, Timestamp,
 };
 
 use super::{Oracle, Violation, hold, log};
@@ -21,6 +21,10 @@ impl Oracle {
                         self.put_down(before);
                     }
                     self.judge(world, after)?;
+                    let lost = matches!(after.state, State::Dead(_) | State::Cancelled);
+                    let read =
+                        lost && before.as_ref().is_some_and(Row::is_live) && was_read(world, outcome, after);
+                    hold!("I4", !read, "{} was read, and is {:?}", after.id, after.state);
                     self.take_up(after);
                 }
                 (Some(Row::Session(before)), Some(Row::Session(after))) => {
@@ -28,6 +32,9 @@ impl Oracle {
                 }
                 (Some(Row::Mailbox(before)), Some(Row::Mailbox(after))) => {
                     hold!("I4", before.read_to <= after.read_to, "{} was read back", after.address);
+                }
+                (Some(Row::Task(before)), Some(Row::Task(after))) => {
+                    hold!("I4", before.state == TaskState::Waiting, "{before:?} has become {after:?}");
                 }
                 (before, Some(Row::Reader(after))) => {
                     let place = match before {
@@ -160,6 +167,21 @@ fn grows(before: &Delivery, after: &Delivery) -> Result<(), Violation> {
         hold!("I4", unmoved == *before && redriven, "{before:?} has become {after:?}");
     }
     Ok(())
+}
+
+/// Whether a reader's cursor had passed a delivery before this step.
+fn was_read(world: &World, outcome: &Outcome, delivery: &Delivery) -> bool {
+    let key = RowKey::Mailbox(delivery.mailbox.clone());
+    let before = match outcome.replaced.iter().find(|(changed, _)| *changed == key) {
+        Some((_, before)) => before.as_ref(),
+        None => world.disk().look(&key),
+    };
+    match before {
+        Some(Row::Mailbox(mailbox)) if !delivery.mailbox.is_work() => {
+            delivery.place.is_some_and(|place| place <= mailbox.read_to)
+        }
+        _ => false,
+    }
 }
 
 /// A row may go when nothing needs it any more.

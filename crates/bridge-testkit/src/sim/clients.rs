@@ -88,7 +88,8 @@ impl Clients {
             },
             950..965 => Command::InspectSession(self.session(rng)),
             965..972 => Command::RenameSession(self.session(rng), Some("a title".into())),
-            972..980 => Command::CloseSession(self.session(rng)),
+            972..976 => Command::CloseSession(self.session(rng)),
+            976..980 => Command::CloseIdleSession(self.session(rng), world.now()),
             980..988 => self.open(rng),
             _ => Command::Forget(forgettable(world)),
         };
