@@ -8,13 +8,16 @@ use bridge_mcp::Endpoint;
 use bridge_runtime::Bridge;
 use bridge_store::SqliteStore;
 use bridge_transport::{HttpDoor, ServeSettings, Settings, serve};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tower::util::BoxCloneSyncService;
 
 use crate::{config::Config, page};
 
 /// How long the bridge may take to answer what was sent to it, once it stops. The connections have theirs after it.
 const SETTLE: Duration = Duration::from_secs(3);
+
+/// Connections that the system takes before they are accepted. Of a burst beyond it each client waits a second and more.
+const BACKLOG: u32 = 4_096;
 
 /// Names of this machine for itself.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -32,8 +35,7 @@ pub(crate) struct Server {
 impl Server {
     /// Takes the port and the data, and loads what is there. Nothing is answered before [`run`](Server::run).
     pub(crate) async fn start(config: &Config) -> Result<Self> {
-        let listener =
-            TcpListener::bind(config.listen).await.map_err(|error| refused(error, config.listen))?;
+        let listener = listen(config.listen).map_err(|error| refused(error, config.listen))?;
         let address = listener.local_addr().context("The address it listens on is unknown")?;
         let store = open(config).await?;
         let started = Bridge::builder(store.clone()).start().await;
@@ -81,6 +83,15 @@ impl Server {
         };
         serve(listener, door, ServeSettings::default(), stopped).await;
     }
+}
+
+/// Listens as [`TcpListener::bind`] does, with a longer queue.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Opens the store on a thread of its own, since it reads and checks for as long as there is data.

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    long_heads::{LongHeads, Place},
+    places::{Place, Places},
     serve::ServeSettings,
 };
 
@@ -23,7 +23,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What all connections share of what is held for them before a request is let in.
 #[derive(Debug)]
 pub(crate) struct Shares {
-    long_heads: Arc<LongHeads>,
+    long_heads: Arc<Places>,
+    bodies: Arc<Places>,
     http2_connections: Arc<Semaphore>,
     http2_requests: Arc<Semaphore>,
 }
@@ -31,7 +32,8 @@ pub(crate) struct Shares {
 impl Shares {
     pub(crate) fn new(settings: &ServeSettings) -> Self {
         Self {
-            long_heads: Arc::new(LongHeads::new(settings.long_heads)),
+            long_heads: Arc::new(Places::new(settings.long_heads)),
+            bodies: Arc::new(Places::new(settings.bodies)),
             http2_connections: Arc::new(Semaphore::new(settings.http2_connections)),
             http2_requests: Arc::new(Semaphore::new(settings.http2_requests)),
         }
@@ -197,6 +199,12 @@ impl UnderWay {
         drop(state);
         activity.asked.cancel();
         Some(Self { activity: Arc::clone(activity), number, _place: place })
+    }
+
+    /// A place for the connection while the body of this request is on its way.
+    pub(crate) fn await_body(&self) -> Place {
+        let Activity { shares, displaced, .. } = &*self.activity;
+        shares.bodies.enter(displaced.clone())
     }
 
     pub(crate) fn note(&self, progress: Progress) {

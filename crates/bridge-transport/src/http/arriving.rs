@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 
-use super::activity::UnderWay;
+use super::{activity::UnderWay, places::Place};
 
 /// Bytes that are read on of a body that nobody wants.
 const UNWANTED: usize = 8 << 20;
@@ -30,6 +30,8 @@ pub(crate) struct Arriving {
     body: Option<Incoming>,
     /// Whether its sender sends it anyway, rather than wait until somebody begins to read.
     is_sent: bool,
+    /// Needed once it lets somebody wait, until it has ended.
+    place: Option<Place>,
     /// The request is under way until it has come.
     under_way: Arc<UnderWay>,
     clock: Arc<dyn Clock>,
@@ -42,7 +44,7 @@ impl Arriving {
         clock: Arc<dyn Clock>,
     ) -> Request<Self> {
         let is_sent = !request.headers().contains_key(EXPECT);
-        request.map(|body| Self { body: Some(body), is_sent, under_way, clock })
+        request.map(|body| Self { body: Some(body), is_sent, place: None, under_way, clock })
     }
 }
 
@@ -57,8 +59,10 @@ impl Body for Arriving {
         self.is_sent = true;
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
-        if let Poll::Ready(None | Some(Err(_))) = polled {
-            self.body = None;
+        match polled {
+            Poll::Ready(None | Some(Err(_))) => (self.body, self.place) = (None, None),
+            Poll::Pending if self.place.is_none() => self.place = Some(self.under_way.await_body()),
+            _ => {}
         }
         polled
     }
@@ -79,9 +83,10 @@ impl Drop for Arriving {
         }
         if let (Some(body), Ok(runtime)) = (self.body.take(), Handle::try_current()) {
             let (under_way, clock) = (Arc::clone(&self.under_way), Arc::clone(&self.clock));
+            let place = self.place.take();
             runtime.spawn(async move {
                 read_on(body, clock).await;
-                drop(under_way);
+                drop((under_way, place));
             });
         }
     }

@@ -225,7 +225,6 @@ impl Shared {
         let admitted = Arc::clone(&self).admit(parts, body, mounted, matched, &mut sharing);
         let answer = AssertUnwindSafe(admitted).catch_unwind().instrument(span.clone()).await;
         let answer = answer.unwrap_or_else(|_| Err(Code::Internal.into()));
-        let answer = answer.and_then(|response| held::hold(response, &self.answers));
         let mut response = answer.unwrap_or_else(|refusal| refusal.into_response(&request_id));
         tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
         if method == Method::HEAD {
@@ -260,7 +259,7 @@ impl Shared {
         };
         let _under_way = if call.is_some_and(Call::is_vital) { None } else { Some(self.begin(&parts)?) };
         if let Some(mounted) = mounted {
-            return self.pass_on(mounted, parts, body).await;
+            return held::hold(self.pass_on(mounted, parts, body).await?, &self.answers);
         }
         let Some(Matched { endpoint, id }) = matched else { return Err(Code::NotFound.into()) };
         let Some(call) = call else {
@@ -278,7 +277,10 @@ impl Shared {
         if !is_acceptable(&parts.headers, call) {
             return Err(Code::NotAcceptable.into());
         }
-        calls::answer(call, request::Request::new(Arc::clone(&self), parts, principal, id, body)?).await
+        let request = request::Request::new(Arc::clone(&self), parts, principal, id, body)?;
+        let response = calls::answer(call, request).await?;
+        // A file is there anyway, however many read it.
+        if matches!(call.gives(), Gives::Files) { Ok(response) } else { held::hold(response, &self.answers) }
     }
 
     /// A place among the calls under way.

@@ -19,6 +19,9 @@ use super::{
 /// An answer that is not larger is not counted, so that there is always one.
 const SMALL: usize = 1 << 10;
 
+/// Beyond this an answer is one of many messages, or of large ones.
+const LARGE: usize = 64 << 10;
+
 /// As much as a server takes off our hands at once, uncounted from then on: a frame of HTTP/2.
 pub(crate) const PART: usize = 16 << 10;
 
@@ -28,13 +31,16 @@ pub(crate) fn hold(response: Response<Body>, budget: &Budget) -> Answer {
     if size <= SMALL {
         return Ok(response);
     }
+    check(size, budget)?;
     let share = budget.take(size).ok_or(Code::Overloaded)?;
     Ok(response.map(|body| UnsyncBoxBody::new(Held { body, rest: Bytes::new(), _share: share })))
 }
 
-/// Refuses what would be a large answer before it is made, if too much is held already.
-pub(crate) fn check(payload: usize, budget: &Budget) -> Result<(), Refusal> {
-    if payload <= SMALL || budget.has(payload) { Ok(()) } else { Err(Code::Overloaded.into()) }
+/// Refuses an answer of at least this size, if possible before it is made, for which there is no room. Large ones leave
+/// some for the others.
+pub(crate) fn check(size: usize, budget: &Budget) -> Result<(), Refusal> {
+    let rest = if size > LARGE { budget.all() / 4 } else { 0 };
+    if size <= SMALL || budget.has(size + rest) { Ok(()) } else { Err(Code::Overloaded.into()) }
 }
 
 /// A body with its share, handed out in small parts: of one large part a server would hold all that its reader does not

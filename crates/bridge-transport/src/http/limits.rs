@@ -72,6 +72,11 @@ impl Budget {
         Arc::clone(&self.left).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
     }
 
+    /// How many bytes it is in all.
+    pub(crate) fn all(&self) -> usize {
+        self.all
+    }
+
     /// Whether so many bytes of it are left now.
     pub(crate) fn has(&self, bytes: usize) -> bool {
         self.left.available_permits() >= bytes

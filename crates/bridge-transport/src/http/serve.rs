@@ -31,6 +31,8 @@ pub struct ServeSettings {
     pub buffer: usize,
     /// Connections on which a head was longer than 8 KiB, whole or not; for the next one the first of them is ended.
     pub long_heads: usize,
+    /// Connections on which the body of a request lets the server wait; for the next one the first of them is ended.
+    pub bodies: usize,
     /// Connections of HTTP/2 at one time; further ones are closed.
     pub http2_connections: usize,
     /// Requests at one time on all connections of HTTP/2; further ones are refused, to be sent again.
@@ -52,6 +54,7 @@ impl Default for ServeSettings {
             stalled: Duration::from_secs(30),
             buffer: 80 << 10,
             long_heads: 256,
+            bodies: 512,
             http2_connections: 256,
             http2_requests: 2_048,
             streams: 100,

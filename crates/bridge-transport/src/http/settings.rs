@@ -100,7 +100,7 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             heads: 16 << 20,
             body: 1 << 20,
-            bodies: 48 << 20,
+            bodies: 32 << 20,
             body_idle: Duration::from_secs(30),
             body_time: Duration::from_secs(120),
             answers: 24 << 20,

@@ -53,6 +53,29 @@ async fn of_many_long_heads_that_are_not_whole_the_oldest_ends_for_the_next() {
 }
 
 #[tokio::test]
+async fn of_many_bodies_that_are_not_whole_the_oldest_ends_for_the_next() {
+    let server = serving(|settings| settings.bodies = 3).await;
+    let path = format!("/api/sessions/{}/messages", server.session().await);
+    let begun = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: 13\r\n\r\n{{\"text\":"
+    );
+    let mut slow = Vec::new();
+    for number in 0..8 {
+        slow.push(server.connect_with(begun.clone()).await);
+        if number >= 3 {
+            assert_eq!(slow[number - 3].rest().await, "");
+        }
+    }
+    // Who does not dawdle has an answer, though all places are taken; so have those who still have theirs.
+    assert_eq!(server.post(&path, r#"{"text": "x"}"#).await.status, 201);
+    for mut raw in slow.split_off(6) {
+        raw.write("\"x\" }").await;
+        assert!(raw.rest().await.starts_with("HTTP/1.1 201 "));
+    }
+}
+
+#[tokio::test]
 async fn a_long_head_keeps_its_place_until_its_connection_ends() {
     let server = serving(|settings| settings.long_heads = 2).await;
     let keep_alive = |head: String| head.replace("connection: close\r\n", "") + "\r\n\r\n";
@@ -156,7 +179,7 @@ async fn connections_of_http2_are_bounded() {
 
 #[tokio::test]
 async fn answers_that_nobody_takes_are_bounded_all_together() {
-    let server = Server::with_settings(|settings| settings.limits.answers = 100_000).await;
+    let server = Server::with_settings(|settings| settings.limits.answers = 150_000).await;
     let session = server.session().await;
     server.say(&session, &"x".repeat(40_000)).await;
     let path = format!("/api/sessions/{session}/messages");

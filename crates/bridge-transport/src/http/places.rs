@@ -1,4 +1,4 @@
-//! The connections with long heads of requests.
+//! Connections that are slow with something, of which there may be so many.
 
 use std::{
     collections::BTreeMap,
@@ -7,12 +7,12 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-/// So many connections may have sent a long head, or a part of one.
+/// Places for connections.
 ///
-/// Where there is no place left, the connection that has had its for longest ends: an honest client sends even a long
-/// head in a moment and has its answer, however many others dawdle over theirs.
+/// Where none is left, the connection that has had its for longest ends: an honest client needs one for a moment and has
+/// its answer, however many others dawdle.
 #[derive(Debug)]
-pub(crate) struct LongHeads {
+pub(crate) struct Places {
     most: usize,
     state: Mutex<State>,
 }
@@ -27,11 +27,11 @@ struct State {
 /// The place of one connection, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
-    heads: Arc<LongHeads>,
+    places: Arc<Places>,
     number: u64,
 }
 
-impl LongHeads {
+impl Places {
     pub(crate) fn new(most: usize) -> Self {
         Self { most, state: Mutex::default() }
     }
@@ -47,7 +47,7 @@ impl LongHeads {
         {
             longest.cancel();
         }
-        Place { heads: Arc::clone(self), number }
+        Place { places: Arc::clone(self), number }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -57,6 +57,6 @@ impl LongHeads {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.heads.lock().connections.remove(&self.number);
+        self.places.lock().connections.remove(&self.number);
     }
 }
