@@ -54,7 +54,7 @@ impl Default for ServeSettings {
             stalled: Duration::from_secs(30),
             buffer: 80 << 10,
             long_heads: 256,
-            bodies: 512,
+            bodies: 384,
             http2_connections: 256,
             http2_requests: 2_048,
             streams: 100,
