@@ -81,7 +81,7 @@ pub(super) fn database(directory: &Path) -> PathBuf {
     directory.join("bridge.db")
 }
 
-fn lock(directory: &Path) -> PathBuf {
+pub(super) fn lock(directory: &Path) -> PathBuf {
     directory.join("bridge.lock")
 }
 
@@ -160,8 +160,13 @@ fn check_presence(file: &Path) -> Result<(), Fault> {
     let length = |path: &Path| fs::metadata(path).map(|metadata| metadata.len());
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
+    let index = file.with_extension("db-shm");
     match length(file) {
         Ok(0) => Err(Fault::Corrupt("the file is empty".to_owned())),
+        // Both are there or neither: whoever closes the database for good removes both, and nobody here does.
+        Ok(_) if !Path::new(&log).exists() && index.exists() => {
+            Err(Fault::Corrupt("its write-ahead log is gone, only the index of that is left".to_owned()))
+        }
         Ok(_) => check_header(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let is_there = |path: &Path| length(path).is_ok_and(|length| length > 0);

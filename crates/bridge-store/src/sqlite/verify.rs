@@ -69,7 +69,8 @@ pub fn verify(directory: &Path) -> Result<Report, StoreError> {
 
 fn check(directory: &Path) -> Result<Report, Fault> {
     let file = schema::existing(directory)?;
-    let _owned = Directory::take(directory)?;
+    // A copy that nobody has ever run on has no lock, and is given none.
+    let _owned = schema::lock(directory).exists().then(|| Directory::take(directory)).transpose()?;
     let log = wal::check(&file);
     let connection = schema::open_reader(&file)?;
     let mut report = Report { schema: schema::version(&connection)?, rows: Vec::new(), findings: Vec::new() };

@@ -90,6 +90,18 @@ fn a_database_that_is_gone_is_missed() {
     directory.open().unwrap();
 }
 
+#[test]
+fn a_write_ahead_log_that_is_gone_is_missed() {
+    let directory = Directory::new();
+    drop(directory.open().unwrap());
+    fs::remove_file(directory.file("bridge.db-wal")).unwrap();
+    let refused = directory.assert_refused(StoreErrorKind::Corrupt);
+    assert!(refused.contains("write-ahead log is gone"), "{refused}");
+    // Who closes a database for good removes both.
+    fs::remove_file(directory.file("bridge.db-shm")).unwrap();
+    directory.open().unwrap();
+}
+
 #[tokio::test]
 async fn a_store_that_was_closed_leaves_everything_in_one_file_and_room_to_be_opened() {
     let directory = Directory::new();
