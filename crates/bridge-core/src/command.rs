@@ -92,7 +92,8 @@ pub struct LostAnswer {
 pub enum Effect {
     /// Give a call its answer.
     Answer(CallId, Answer),
-    /// The command names rows that the shard was not given: fetch and supply them, then ask again.
+    /// The command names rows that the shard was not given: fetch and supply them, then ask again in the next step. If there
+    /// are none, it waits for work that goes on in the next step.
     Need(Request, Vec<RowKey>),
 }
 

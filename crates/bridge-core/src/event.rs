@@ -117,6 +117,18 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// What somebody said with it.
+    pub fn words(&self) -> Option<&str> {
+        match self {
+            Self::Progressed { text: words, .. }
+            | Self::Returned { error: words, .. }
+            | Self::Dead { error: words, .. }
+            | Self::SessionOpened { title: words }
+            | Self::SessionRenamed { title: words } => words.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The name of the event on the wire and in the store.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -25,7 +25,7 @@ pub struct Policy {
     pub max_sessions: usize,
     /// Receives that may wait at once.
     pub max_waiting: usize,
-    /// Tasks that may be open at once.
+    /// Tasks that may be kept at once, those that are over included.
     pub max_tasks: usize,
     /// How long a bounce is kept for its reader.
     pub bounce_ttl: Duration,
@@ -41,6 +41,10 @@ pub struct Policy {
     pub reload_lease: Duration,
     /// When the answer of a receive that can be repeated is lost, its leases last this long.
     pub lost_answer_grace: Duration,
+    /// Bytes of what a consumer says about a delivery: progress, or a reason.
+    pub max_words: usize,
+    /// Characters of a conversation's title.
+    pub max_title: usize,
     /// Rows one command or time-out may change; longer work goes on in further steps.
     pub max_rows: usize,
     /// Rows kept in memory that are not live, for repeated calls.
@@ -76,6 +80,8 @@ impl Default for Policy {
             presence_grace: Duration::from_secs(60),
             reload_lease: Duration::from_secs(60),
             lost_answer_grace: Duration::from_secs(10),
+            max_words: 8 << 10,
+            max_title: 200,
             max_rows: 1_024,
             max_cold: 4_096,
         }

@@ -53,4 +53,10 @@ pub enum SessionError {
         /// The limit.
         limit: usize,
     },
+    /// The title is too long, or is not plain text.
+    #[error("a title has at most {most} characters, none of them a control character")]
+    InvalidTitle {
+        /// The limit.
+        most: usize,
+    },
 }

@@ -72,6 +72,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What is said about the delivery besides, and what that is called.
+    pub(crate) fn words(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Extend { progress, .. } => progress.as_deref().map(|words| ("progress", words)),
+            Self::Nack { error: words, .. } | Self::Reject { reason: words } => {
+                words.as_deref().map(|words| ("reason", words))
+            }
+            Self::Ack | Self::Answer { .. } | Self::Release { .. } => None,
+        }
+    }
+
     /// The word for it.
     pub const fn kind(&self) -> OutcomeKind {
         match self {
@@ -161,4 +172,15 @@ pub enum SettleError {
     /// The answer has nowhere to go: its conversation has ended.
     #[error("the conversation is closed")]
     SessionClosed,
+    /// The answer is to cover a delivery of another mailbox, whose sender would not get it.
+    #[error("the delivery is of another conversation than the answer")]
+    OtherMailbox,
+    /// What was said about the delivery is too long.
+    #[error("{field} is longer than {most} bytes")]
+    TooLong {
+        /// `progress` or `reason`.
+        field: &'static str,
+        /// The limit.
+        most: usize,
+    },
 }

@@ -166,7 +166,7 @@ impl Shard {
 
     /// Lets time pass: leases end, messages expire, pauses are over. Comes before the commands of the same step.
     pub fn handle_timeout(&mut self, now: Timestamp, step: &mut Step) {
-        self.cold.trim(self.policy.max_cold);
+        self.trim();
         let full = step.changes.len() + self.policy.max_rows;
         while step.changes.len() < full {
             let Some(timer) = self.timers.pop_due(now) else { break };
@@ -183,6 +183,13 @@ impl Shard {
             step.effects.push(Effect::Need(request, missing));
             return;
         }
+        if let Command::OpenSession(open) = &request.command
+            && self.is_closing(open.id)
+        {
+            // The steps behind the closing come first.
+            step.effects.push(Effect::Need(request, Vec::new()));
+            return;
+        }
         if let Some(answer) = self.decide(request.call, request.command, now, step) {
             step.effects.push(Effect::Answer(request.call, answer));
         }
@@ -193,7 +200,7 @@ impl Shard {
         Some(match command {
             Command::OpenSession(open) => Answer::Session(self.open_session(open, now, step)),
             Command::RenameSession(session, title) => {
-                Answer::Session(self.rename_session(session, title, now, step))
+                Answer::Session(self.rename_session(session, title.as_deref(), now, step))
             }
             Command::CloseSession(session) => Answer::Session(self.close_session(session, now, step)),
             Command::CloseIdleSession(session, since) => {
@@ -236,6 +243,12 @@ impl Shard {
         keys.retain(|key| !self.knows(key));
         keys.dedup();
         keys
+    }
+
+    /// Forgets what was fetched longest ago, beyond the policy's number. [`handle_timeout`](Shard::handle_timeout) does it
+    /// by itself.
+    pub fn trim(&mut self) {
+        self.cold.trim(self.policy.max_cold);
     }
 
     /// Tells the shard what the store holds under a key. What memory says wins: it is never older.

@@ -91,6 +91,10 @@ impl From<SettleError> for Refusal {
                 (Code::HandleNeeded, "Call again with the handle that came with the message.")
             }
             SettleError::SessionClosed => (Code::SessionClosed, "The conversation has ended. Stop."),
+            SettleError::OtherMailbox => {
+                (Code::OtherSession, "Answer it by itself: its sender does not see this answer.")
+            }
+            SettleError::TooLong { .. } => (Code::InvalidField, "Say it shorter."),
             _ => (Code::Internal, "Ask for messages and go on from there."),
         };
         Self::new(code, error.to_string(), next)
@@ -141,6 +145,7 @@ impl From<SessionError> for Refusal {
             SessionError::Closed(_) => {
                 (Code::SessionClosed, "The conversation has ended; create a new session.")
             }
+            SessionError::InvalidTitle { .. } => (Code::InvalidField, "Choose a short title, in one line."),
             _ => (Code::UnknownSession, UNKNOWN_SESSION),
         };
         Self::new(code, error.to_string(), next)

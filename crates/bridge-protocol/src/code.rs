@@ -91,6 +91,8 @@ codes! {
     IdempotencyConflict = "idempotency_conflict", 409, Never, "This idempotency key was used for another message";
     /// The conversation has ended.
     SessionClosed = "session_closed", 409, Never, "The session is closed";
+    /// The delivery belongs to another conversation.
+    OtherSession = "other_session", 409, Never, "The delivery belongs to another session";
     /// The delivery is not in a state that allows this.
     WrongState = "wrong_state", 409, Never, "The delivery is not in a state that allows this";
     /// The mailbox is read by a cursor.

@@ -134,11 +134,13 @@ impl Actor {
         self.resubmit();
         let mut requests = mem::take(&mut self.again);
         loop {
-            if requests.is_empty() {
-                match self.next_batch(shard.next_timeout()).await {
-                    Some(batch) => requests = batch,
-                    None => return Exit::Shutdown(owner),
-                }
+            // Who asks again does not keep the others waiting.
+            let deadline =
+                if requests.is_empty() { shard.next_timeout() } else { Some(self.parts.clock.now()) };
+            match self.next_batch(deadline).await {
+                Some(batch) => requests.extend(batch),
+                None if requests.is_empty() => return Exit::Shutdown(owner),
+                None => {}
             }
             if let Err(error) = self.fetch(&mut shard, &mut requests).await {
                 return self.lost(Vec::new(), requests, &error);

@@ -427,6 +427,8 @@ impl Stage {
             SettleError::UnknownToken => "unknown_token".to_owned(),
             SettleError::HandleNeeded => "handle_needed".to_owned(),
             SettleError::SessionClosed => "session_closed".to_owned(),
+            SettleError::OtherMailbox => "other_session".to_owned(),
+            SettleError::TooLong { .. } => error.to_string(),
             other => unreachable!("a script has no words for {other:?}"),
         }
     }

@@ -36,17 +36,14 @@ impl Shard {
         if self.sessions.contains_key(&id) {
             return self.inspect_session(id);
         }
+        let title = self.title(open.title.as_deref())?;
         let limit = self.policy.max_sessions;
         if self.sessions.len() >= limit {
             return Err(SessionError::TooMany { limit });
         }
-        // One that was closed before is opened anew, once nothing of its former life is left.
-        while self.unsettled(id, 1).next().is_some() {
-            self.close_on(id, now, step);
-        }
         let session = Session {
             id,
-            title: open.title.clone(),
+            title: title.clone(),
             owner: open.owner,
             created_at: now,
             last_activity: now,
@@ -61,22 +58,34 @@ impl Shard {
             step.put(Row::Mailbox(mailbox.clone()));
             self.adopt_mailbox(mailbox, now);
         }
-        self.tell(Subject::session(id), EventKind::SessionOpened { title: open.title }, now, step);
+        self.tell(Subject::session(id), EventKind::SessionOpened { title }, now, step);
         self.inspect_session(id)
     }
 
     pub(super) fn rename_session(
         &mut self,
         id: SessionId,
-        title: Option<Arc<str>>,
+        title: Option<&str>,
         now: Timestamp,
         step: &mut Step,
     ) -> Result<SessionView, SessionError> {
+        let title = self.title(title)?;
         let Some(session) = self.sessions.get_mut(&id) else { return Err(self.not_open(id)) };
         session.title.clone_from(&title);
         step.put(Row::Session(session.clone()));
         self.tell(Subject::session(id), EventKind::SessionRenamed { title }, now, step);
         self.inspect_session(id)
+    }
+
+    /// A title as it is kept: a blank one is none.
+    fn title(&self, title: Option<&str>) -> Result<Option<Arc<str>>, SessionError> {
+        let most = self.policy.max_title;
+        match title.map(str::trim).filter(|title| !title.is_empty()) {
+            Some(title) if title.chars().count() > most || title.chars().any(char::is_control) => {
+                Err(SessionError::InvalidTitle { most })
+            }
+            title => Ok(title.map(Into::into)),
+        }
     }
 
     /// Closes a conversation: one row now. What it leaves unsettled is given up in the steps behind it. Closing a closed
@@ -142,6 +151,12 @@ impl Shard {
                 step.delete(RowKey::Mailbox(side));
             }
         }
+    }
+
+    /// Whether a closed conversation still has to give up what it left. It is opened anew when nothing of its former life
+    /// is left.
+    pub(super) fn is_closing(&self, id: SessionId) -> bool {
+        !self.sessions.contains_key(&id) && self.unsettled(id, 1).next().is_some()
     }
 
     /// Some live deliveries of a session.

@@ -9,6 +9,7 @@ use super::{
     publish::Author,
 };
 use crate::{
+    address::Address,
     delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
     event::EventKind,
     id::{DeliveryId, MessageId, Name},
@@ -53,13 +54,17 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) -> Result<Settled, SettleError> {
+        let most = self.policy.max_words;
+        if let Some((field, _)) = settle.outcome.words().filter(|(_, words)| words.len() > most) {
+            return Err(SettleError::TooLong { field, most });
+        }
         let fingerprint = match &settle.outcome {
             Outcome::Answer { reply, .. } => Some(reply.fingerprint),
             _ => None,
         };
-        let id = match self.judge(&settle.proof, settle.outcome.kind(), fingerprint)? {
+        let id = match self.judge(&settle.proof, settle.outcome.kind(), fingerprint, now)? {
             Worth::Good(id) => id,
-            Worth::Repeated(id) => return Ok(self.repeated(id, &settle.outcome)),
+            Worth::Repeated(id) => return Ok(self.repeated(id, &settle.outcome, now)),
         };
         if let Outcome::Answer { .. } = settle.outcome
             && let Some(session) = self.deliveries[&id].mailbox.session()
@@ -104,6 +109,7 @@ impl Shard {
         proof: &Proof,
         outcome: OutcomeKind,
         fingerprint: Option<[u8; 32]>,
+        now: Timestamp,
     ) -> Result<Worth, SettleError> {
         let (delivery, grant, lease) = self.proven(proof)?;
         if grant.lease > lease {
@@ -119,15 +125,33 @@ impl Shard {
                 Err(SettleError::AlreadySettled { outcome: said, reply })
             };
         }
-        let current = delivery.state == State::Leased;
+        // When very many leases end at once, this one's end may still be to come in a later step.
+        let current = delivery.state == State::Leased && grant.until > now;
         let late = !delivery.state.is_terminal()
             && self.policy.late_ack == LateAck::Accept
             && matches!(outcome, OutcomeKind::Ack | OutcomeKind::Answer);
         if current || late {
-            Ok(Worth::Good(delivery.id))
-        } else {
-            Err(SettleError::LeaseLost { state: delivery.state })
+            return Ok(Worth::Good(delivery.id));
         }
+        let state = match delivery.state {
+            State::Leased => State::Pending { visible_at: now },
+            state => state,
+        };
+        Err(SettleError::LeaseLost { state })
+    }
+
+    /// Judges the proof of a delivery that an answer is to cover.
+    fn judge_cover(
+        &self,
+        proof: &Proof,
+        mailbox: &Address,
+        fingerprint: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Worth, SettleError> {
+        let worth = self.judge(proof, OutcomeKind::Answer, Some(fingerprint), now)?;
+        let (Worth::Good(id) | Worth::Repeated(id)) = worth;
+        let is_there = self.find(id).is_some_and(|covered| covered.mailbox == *mailbox);
+        if is_there { Ok(worth) } else { Err(SettleError::OtherMailbox) }
     }
 
     /// The delivery a proof speaks of, its newest grant, and the lease that is claimed.
@@ -153,14 +177,14 @@ impl Shard {
     }
 
     /// What the first call was told, as far as it still matters.
-    fn repeated(&self, id: DeliveryId, outcome: &Outcome) -> Settled {
+    fn repeated(&self, id: DeliveryId, outcome: &Outcome, now: Timestamp) -> Settled {
         let delivery = self.find(id).expect("it has just been judged");
         let not_covered = match outcome {
             Outcome::Answer { reply, covers } => covers
                 .iter()
                 .enumerate()
                 .filter_map(|(position, proof)| {
-                    let error = match self.judge(proof, OutcomeKind::Answer, Some(reply.fingerprint)) {
+                    let error = match self.judge_cover(proof, &delivery.mailbox, reply.fingerprint, now) {
                         Ok(Worth::Repeated(covered)) => self.uncovered(covered, delivery.reply)?,
                         Ok(Worth::Good(covered)) => {
                             SettleError::LeaseLost { state: self.deliveries[&covered].state }
@@ -247,11 +271,12 @@ impl Shard {
             ttl: None,
             idempotency: None,
         };
+        let mailbox = delivery.mailbox.clone();
         let answer = (reply.id, reply.fingerprint);
         settled.reply = Some(self.accept(Author::Sender, publish, now, step));
         self.finish(settled.delivery, OutcomeKind::Answer, Some(answer), now, step);
         for (position, proof) in covers.iter().enumerate() {
-            match self.judge(proof, OutcomeKind::Answer, Some(reply.fingerprint)) {
+            match self.judge_cover(proof, &mailbox, reply.fingerprint, now) {
                 Ok(Worth::Good(id)) => {
                     self.see(id, now, step);
                     self.finish(id, OutcomeKind::Answer, Some(answer), now, step);

@@ -63,6 +63,7 @@ impl Actor {
             return;
         }
         if let Some(shard) = shadow.filter(|_| reads) {
+            shard.trim();
             let mut requests = vec![Request { call, command }];
             if self.fetch(shard, &mut requests).await.is_ok() {
                 let mut step = Step::new();

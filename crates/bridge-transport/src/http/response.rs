@@ -151,6 +151,9 @@ impl<E: Into<Self>> From<CallError<E>> for Refusal {
 
 impl From<SessionError> for Refusal {
     fn from(error: SessionError) -> Self {
+        if let SessionError::InvalidTitle { .. } = error {
+            return Self::field("/title", error);
+        }
         let refusal = Self::new(match error {
             SessionError::Closed(_) => Code::SessionClosed,
             SessionError::TooMany { .. } => Code::TooManySessions,
@@ -192,6 +195,8 @@ impl From<SettleError> for Refusal {
     fn from(error: SettleError) -> Self {
         let detail = error.to_string();
         let refusal = match error {
+            SettleError::TooLong { field, .. } => return Self::field(&format!("/{field}"), error),
+            SettleError::OtherMailbox => Self::new(Code::OtherSession),
             SettleError::LeaseLost { state } => Self::new(Code::LeaseLost).with("state", state.as_str()),
             SettleError::AlreadySettled { outcome, reply } => {
                 let refusal = Self::new(Code::AlreadySettled).with("outcome", outcome.as_str());

@@ -9,20 +9,16 @@ use serde::Deserialize;
 use crate::http::{
     door::Shared,
     request::Request,
-    response::{Answer, Refusal, empty, json},
+    response::{Answer, empty, json},
 };
-
-/// The longest title, in characters.
-const TITLE: usize = 200;
 
 /// As much of a conversation's last message is shown in the list of conversations, in characters.
 const PREVIEW: usize = 280;
 
 pub(super) async fn open(mut request: Request) -> Answer {
     let open: OpenSession = request.optional_json().await?.unwrap_or_default();
-    let title = title(open.title.as_deref())?;
     let bridge = &request.shared.bridge;
-    let view = bridge.open_session(title, request.principal.name.clone()).await?;
+    let view = bridge.open_session(open.title.as_deref(), request.principal.name.clone()).await?;
     let mut session = Session::new(&view, bridge.now());
     session.instructions = Some(instructions(view.session.id));
     session.dashboard_url = Some(dashboard(view.session.id));
@@ -109,27 +105,12 @@ pub(super) async fn rename(mut request: Request) -> Answer {
         title: Option<String>,
     }
     let change: Rename = request.json().await?;
-    let title = title(change.title.as_deref())?;
     let bridge = &request.shared.bridge;
-    let view = bridge.rename_session(id, title).await?;
+    let view = bridge.rename_session(id, change.title.as_deref()).await?;
     Ok(json(StatusCode::OK, &Session::new(&view, bridge.now())))
 }
 
 pub(super) async fn close(request: Request) -> Answer {
     request.shared.bridge.close_session(request.session()?).await?;
     Ok(empty(StatusCode::NO_CONTENT))
-}
-
-/// A title as it may be kept; a blank one is none.
-fn title(text: Option<&str>) -> Result<Option<&str>, Refusal> {
-    let title = text.map(str::trim).filter(|title| !title.is_empty());
-    match title {
-        Some(title) if title.chars().count() > TITLE || title.chars().any(char::is_control) => {
-            Err(Refusal::field(
-                "/title",
-                format_args!("at most {TITLE} characters, none of them a control character"),
-            ))
-        }
-        title => Ok(title),
-    }
 }

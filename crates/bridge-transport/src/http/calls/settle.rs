@@ -22,9 +22,6 @@ use crate::http::{
 /// Settlements in one call.
 const MOST: usize = 100;
 
-/// The longest words about progress or a failure, in bytes.
-const WORDS: usize = 8 << 10;
-
 pub(super) async fn settle(mut request: Request) -> Answer {
     let call = parse(&mut request).await?;
     let client = request.client()?;
@@ -73,18 +70,12 @@ fn said(request: &Request, client: Option<&Name>, settle: Settle) -> Result<Said
             let covers = settle.covers.iter().cloned().map(Credential::Token).collect();
             Settlement::Answer { reply, covers }
         }
-        "extend" => Settlement::Extend {
-            by: millis("/by_ms", settle.by_ms, 0)?,
-            progress: words("/progress", settle.progress)?,
-        },
+        "extend" => Settlement::Extend { by: millis("/by_ms", settle.by_ms, 0)?, progress: settle.progress },
         "release" => {
             Settlement::Release { delay: millis("/delay_ms", settle.delay_ms, 0)?.unwrap_or(Duration::ZERO) }
         }
-        "nack" => Settlement::Nack {
-            delay: millis("/delay_ms", settle.delay_ms, 0)?,
-            error: words("/reason", settle.reason)?,
-        },
-        "reject" => Settlement::Reject { reason: words("/reason", settle.reason)? },
+        "nack" => Settlement::Nack { delay: millis("/delay_ms", settle.delay_ms, 0)?, error: settle.reason },
+        "reject" => Settlement::Reject { reason: settle.reason },
         _ => return Err(Refusal::field("/outcome", "ack, answer, nack, release, reject or extend")),
     };
     let message = parsed("/message_id", settle.message_id.as_deref())?;
@@ -116,15 +107,6 @@ fn reply(settle: &Settle) -> Result<NewReply, Refusal> {
     let mut new = NewReply::new(payload);
     new.kind = kind(reply.kind.as_deref())?.unwrap_or(new.kind);
     Ok(new)
-}
-
-fn words(pointer: &str, text: Option<String>) -> Result<Option<String>, Refusal> {
-    match text {
-        Some(text) if text.len() > WORDS => {
-            Err(Refusal::field(pointer, format_args!("at most {WORDS} bytes")))
-        }
-        text => Ok(text),
-    }
 }
 
 impl Said {
