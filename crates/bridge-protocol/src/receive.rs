@@ -59,7 +59,7 @@ pub struct Granted {
     pub lease_until: Time,
     /// The sender has asked for it back: settle it or give it back.
     pub cancel_requested: bool,
-    /// What is delivered; `null` if its content was removed.
+    /// What is delivered; `null` if its content was removed or is damaged, or if it is held and others that are take 1 MiB.
     pub message: Option<Message>,
 }
 
@@ -70,7 +70,7 @@ pub struct Directive {
     pub action: String,
     /// How long to pause before it.
     pub delay_ms: u64,
-    /// Why: `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `shutting_down` or `replaced`.
+    /// Why: `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `shutting_down`, `replaced` or `task_over`.
     pub reason: String,
 }
 

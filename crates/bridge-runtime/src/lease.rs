@@ -11,6 +11,7 @@ use crate::{
     bridge::{Bridge, answer_of},
     fault::{CallError, Fault},
     inbox::{Answered, HandOver},
+    observe::PAGE_BYTES,
     request::{Credential, NewReply, ReceiveRequest, Settlement},
     token::same_handle,
 };
@@ -38,7 +39,7 @@ pub struct Leased {
     pub id: DeliveryId,
     /// The message's id.
     pub message_id: MessageId,
-    /// What is delivered; none if its content was removed.
+    /// What is delivered; none if its content was removed or is damaged, or if it is held and much else is.
     pub message: Option<Arc<Message>>,
     /// What to settle it with.
     pub token: String,
@@ -86,17 +87,54 @@ impl Bridge {
         let received = received.map_err(CallError::Refused)?;
         Ok(Received {
             deliveries: self.leased(&received.granted).await?,
-            held: self.leased(&received.held).await?,
+            held: self.held(&received.held).await?,
             directive: received.directive,
             depth: received.depth,
             handover,
         })
     }
 
+    /// What a consumer holds besides: as much of its content as fits a page, and the rest without.
+    async fn held(&self, granted: &[Granted]) -> Result<Vec<Leased>, Fault> {
+        let mut bytes = 0;
+        let mut held = Vec::with_capacity(granted.len());
+        for granted in granted {
+            let message = match bytes {
+                0..PAGE_BYTES => self.content(granted.message).await?,
+                _ => None,
+            };
+            bytes += message.as_ref().map_or(0, |message| message.payload.len());
+            held.push(self.shown(granted, message));
+        }
+        Ok(held)
+    }
+
     async fn leased(&self, granted: &[Granted]) -> Result<Vec<Leased>, Fault> {
         let ids: Vec<_> = granted.iter().map(|granted| granted.message).collect();
-        let messages = self.messages_by_id(&ids).await?;
-        let leased = granted.iter().zip(messages).map(|(granted, message)| Leased {
+        let messages = match self.messages_by_id(&ids).await {
+            Err(Fault::Damaged) => {
+                let mut messages = Vec::with_capacity(ids.len());
+                for id in ids {
+                    messages.push(self.content(id).await?);
+                }
+                messages
+            }
+            messages => messages?,
+        };
+        Ok(granted.iter().zip(messages).map(|(granted, message)| self.shown(granted, message)).collect())
+    }
+
+    /// The content of a message that is handed out; none if it is damaged, since its neighbours must not suffer from that.
+    async fn content(&self, id: MessageId) -> Result<Option<Arc<Message>>, Fault> {
+        match self.messages_by_id(&[id]).await {
+            Ok(mut messages) => Ok(messages.pop().flatten()),
+            Err(Fault::Damaged) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn shown(&self, granted: &Granted, message: Option<Arc<Message>>) -> Leased {
+        Leased {
             id: granted.delivery,
             message_id: granted.message,
             message,
@@ -105,8 +143,7 @@ impl Bridge {
             attempt: granted.attempt,
             until: granted.until,
             cancel_requested: granted.cancel_requested,
-        });
-        Ok(leased.collect())
+        }
     }
 
     /// Settles or extends a delivery.

@@ -44,14 +44,22 @@ pub struct Events {
 }
 
 impl Events {
-    /// Bytes of the messages' content.
-    pub fn payload_bytes(&self) -> usize {
-        self.events
-            .iter()
-            .filter_map(|(_, message)| message.as_ref())
-            .map(|message| message.payload.len())
-            .sum()
+    /// Bytes of the messages' content, and of what was said with the events.
+    pub fn bytes(&self) -> usize {
+        self.events.iter().map(size_of).sum()
     }
+
+    /// Adds the events behind these.
+    pub fn append(&mut self, rest: Self) {
+        let Self { events, next, head, floor, gap } = rest;
+        self.events.extend(events);
+        (self.next, self.head, self.floor, self.gap) = (next, head, floor, gap);
+    }
+}
+
+fn size_of((event, message): &(Event, Option<Arc<Message>>)) -> usize {
+    let words = event.kind.words().map_or(0, str::len);
+    words + message.as_ref().map_or(0, |message| message.payload.len())
 }
 
 /// Follows the log of one scope.
@@ -69,6 +77,7 @@ pub struct Follow {
     told: Option<Seq>,
     /// What was read and is not yet handed out.
     unread: Vec<Event>,
+    floor: Seq,
     gap: Option<Gap>,
 }
 
@@ -109,8 +118,18 @@ impl Bridge {
                 Err(gap) => (bounds.head, Some(gap)),
             },
         };
-        let (bridge, health) = (self.clone(), self.watch_health());
-        Ok(Follow { bridge, scope, tail, health, next, end: next, told: None, unread: Vec::new(), gap })
+        Ok(Follow {
+            bridge: self.clone(),
+            scope,
+            tail,
+            health: self.watch_health(),
+            next,
+            end: next,
+            told: None,
+            unread: Vec::new(),
+            floor: bounds.floor,
+            gap,
+        })
     }
 
     async fn with_messages(&self, events: Vec<Event>) -> Result<Vec<(Event, Option<Arc<Message>>)>, Fault> {
@@ -170,8 +189,14 @@ impl Follow {
         }
     }
 
+    /// Takes back what was just handed out, to hand it out again: for those who have no room for the messages yet.
+    pub fn put_back(&mut self, events: Events) {
+        self.unread.splice(0..0, events.events.into_iter().map(|(event, _)| event));
+    }
+
     /// Waits until something is unread.
     async fn fill(&mut self, limit: usize) -> Result<(), Fault> {
+        let limit = limit.max(1);
         while self.unread.is_empty() {
             let Some(told) = self.told else {
                 self.read(limit).await?;
@@ -217,6 +242,7 @@ impl Follow {
     /// Reads what the store holds after the last event that was read.
     async fn read(&mut self, limit: usize) -> Result<(), Fault> {
         let page = self.bridge.log_page(self.scope, self.end, limit).await?;
+        self.floor = page.floor;
         self.end = if page.events.len() < limit {
             self.told = Some(page.head.max(self.end));
             page.head.max(self.end)
@@ -241,12 +267,12 @@ impl Follow {
         let mut events = Vec::with_capacity(self.unread.len());
         let mut bytes = 0;
         'page: for some in self.unread.chunks(CHUNK) {
-            for (event, message) in self.bridge.with_messages(some.to_vec()).await? {
+            for event in self.bridge.with_messages(some.to_vec()).await? {
                 if bytes >= PAGE_BYTES {
                     break 'page;
                 }
-                bytes += message.as_ref().map_or(0, |message| message.payload.len());
-                events.push((event, message));
+                bytes += size_of(&event);
+                events.push(event);
             }
         }
         self.unread.drain(..events.len());
@@ -260,7 +286,7 @@ impl Follow {
             events,
             next: cursor(self.next),
             head: cursor(self.bridge.tail().head().max(self.end)),
-            floor: cursor(Seq::ZERO),
+            floor: cursor(self.floor),
             gap: self.gap,
         })
     }

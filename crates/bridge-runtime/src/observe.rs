@@ -42,7 +42,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Bytes of the messages' content.
-    pub fn payload_bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.messages.iter().map(|(message, _)| message.payload.len()).sum()
     }
 }

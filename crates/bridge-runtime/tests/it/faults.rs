@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_core::{IdempotencyScope, RowKey, StoreErrorKind};
-use bridge_runtime::{Bridge, CallError, Fault, Health};
+use bridge_runtime::{Bridge, CallError, Fault, Health, Leased};
 use bridge_store::MemoryStore;
 use bridge_testkit::fault::{self, FaultyStore};
 
@@ -189,4 +189,24 @@ async fn a_damaged_row_harms_only_those_who_name_it() {
     assert_eq!(damaged, Err(CallError::Fault(Fault::Damaged)));
     assert_ne!(sound.unwrap().message, published.message);
     assert_eq!(house.bridge.health(), Health::Ready);
+}
+
+#[tokio::test]
+async fn a_damaged_message_is_handed_out_without_its_content_and_its_neighbours_with_theirs() {
+    let mut house = House::open().await;
+    house.publish("one").await;
+    let damaged = house.bridge.publish(house.message("two")).await.unwrap().message;
+    house.publish("three").await;
+    house.reopen().await;
+    house.store.damage(RowKey::Message(damaged));
+
+    let content = |leased: &Leased| leased.message.as_ref().map(|message| message.payload.clone());
+    let expected = [Some("one".into()), None, Some("three".into())];
+    let received = house.receive("a").await;
+    assert_eq!(received.deliveries.iter().map(content).collect::<Vec<_>>(), expected);
+    received.handover.complete();
+    // What is held does not keep its holder from anything else.
+    let again = house.receive("a").await;
+    assert_eq!(again.held.iter().map(content).collect::<Vec<_>>(), expected);
+    again.handover.complete();
 }

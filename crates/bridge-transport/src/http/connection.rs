@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bridge_core::Clock;
+use bridge_core::{Clock, Timestamp};
 use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
@@ -63,7 +63,8 @@ impl Connection {
             }
         });
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
-        let mut ended = false;
+        // When the client was told to go.
+        let mut told = None;
         loop {
             tokio::select! {
                 result = connection.as_mut() => {
@@ -76,15 +77,15 @@ impl Connection {
                     tracing::debug!("a connection was ended, as too much is held for connections like it");
                     return;
                 }
-                () = self.last_request(&activity), if !ended => {}
-                rest = self.too_long(&activity) => {
+                () = self.last_request(&activity), if told.is_none() => {}
+                rest = self.too_long(&activity, told) => {
                     // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
-                    if rest != Rest::Between || ended {
+                    if rest != Rest::Between || told.is_some() {
                         return;
                     }
                 }
             }
-            ended = true;
+            told = Some(self.clock.now());
             connection.as_mut().graceful_shutdown();
         }
     }
@@ -99,13 +100,20 @@ impl Connection {
         }
     }
 
-    /// Returns when the connection has been at rest for too long.
-    async fn too_long(&self, activity: &Activity) -> Rest {
+    /// Returns when the connection has been at rest for too long, or was told to go and has been for a while.
+    async fn too_long(&self, activity: &Activity, told: Option<Timestamp>) -> Rest {
         loop {
             let now = self.clock.now();
-            let deadline = match activity.at_rest() {
-                Some((rest, since)) if since + self.limit(rest) <= now => return rest,
-                Some((rest, since)) => since + self.limit(rest),
+            let deadline = activity.at_rest().map(|(rest, since)| {
+                let told = told.filter(|_| rest == Rest::Between);
+                (
+                    rest,
+                    told.map_or(since + self.limit(rest), |told| told.max(since) + self.settings.header_time),
+                )
+            });
+            let deadline = match deadline {
+                Some((rest, deadline)) if deadline <= now => return rest,
+                Some((_, deadline)) => deadline,
                 None => now + self.settings.stalled.min(self.settings.idle),
             };
             self.clock.sleep_until(deadline).await;

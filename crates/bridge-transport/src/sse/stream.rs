@@ -65,9 +65,17 @@ fn ask(mut follow: Follow, budget: Budget) -> Next {
     Box::pin(async move {
         let batch = async {
             let events = follow.next_events(BATCH).await?;
-            let bytes = events.payload_bytes();
-            let held = if bytes > PART { budget.wait(3 * bytes).await } else { None };
-            Ok(Batch { events, held })
+            let bytes = 3 * events.bytes();
+            if bytes <= 3 * PART {
+                return Ok(Batch { events, held: None });
+            }
+            if let Some(share) = budget.take(bytes) {
+                return Ok(Batch { events, held: Some(share) });
+            }
+            // While there is no room the messages stay where they are.
+            follow.put_back(events);
+            let held = budget.wait(bytes).await;
+            Ok(Batch { events: follow.hand_out().await?, held })
         };
         let batch = batch.await;
         (follow, batch)

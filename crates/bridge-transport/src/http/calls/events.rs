@@ -19,6 +19,9 @@ use crate::{
     sse,
 };
 
+/// Events that are held before it is the caller's turn to have a page made of them.
+const AHEAD: usize = 8;
+
 pub(super) async fn of_session(request: Request) -> Answer {
     let session = request.session()?;
     // A conversation that is not there has no log, rather than an empty one.
@@ -70,12 +73,16 @@ async fn page(request: Request, scope: Scope) -> Answer {
     let mut follow = bridge.follow(scope, from).await?;
     tokio::select! {
         biased;
-        gathered = follow.gather(limit, wait) => gathered?,
+        gathered = follow.gather(limit.min(AHEAD), wait) => gathered?,
         () = request.shared.closing.cancelled() => return Err(Fault::ShuttingDown.into()),
     }
     let _turn = request.shared.pages.acquire().await;
-    let found = follow.hand_out().await?;
-    held::check(found.payload_bytes(), &request.shared.answers)?;
+    let mut found = follow.hand_out().await?;
+    if limit > AHEAD && found.events.len() == AHEAD {
+        follow.gather(limit - AHEAD, Duration::ZERO).await?;
+        found.append(follow.hand_out().await?);
+    }
+    held::check(found.bytes(), &request.shared.answers)?;
     let Events { events, next, head, floor, gap } = found;
     let page = EventPage {
         data: events.iter().map(|(event, message)| Event::new(next.log, event, message.as_deref())).collect(),

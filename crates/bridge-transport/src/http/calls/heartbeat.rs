@@ -4,11 +4,14 @@
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use bridge_core::{Address, Advance, Message, Name, PresenceState, SessionId, Side, Timestamp};
+use bridge_core::{
+    Address, Advance, Cursor, EventKind, Message, Name, PresenceState, Scope, SessionId, Side, Timestamp,
+};
 use bridge_protocol::{Code, Time, text_of, text_payload};
-use bridge_runtime::{CallError, NewMessage};
+use bridge_runtime::{CallError, From, NewMessage};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -23,7 +26,7 @@ use crate::http::{
     response::{Answer, Refusal, json, json_handed_over},
 };
 
-/// Messages looked at in one go while the next answer is looked for.
+/// Events looked at in one go while the next answer is looked for.
 const PAGE: usize = 32;
 
 /// Conversations looked at in one go by a clean-up.
@@ -141,26 +144,34 @@ pub(super) async fn latest(request: Request) -> Answer {
     Ok(json_handed_over(&answer, move || unread.arrived()))
 }
 
-/// Finds the next answer behind the reader's place, and makes `step` lead there.
-async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Message>, Refusal> {
+/// Finds the next answer behind the reader's place, and makes `step` lead there. An answer has its place where it became
+/// visible.
+async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Arc<Message>>, Refusal> {
     let bridge = &shared.bridge;
     loop {
-        let page = bridge.messages_after(step.session, step.to, PAGE).await?;
-        if page.is_empty() {
+        let after = From::After(Cursor { log: bridge.log_id(), seq: step.to });
+        let page = bridge.read_log(Scope::Session(step.session), after, PAGE, Duration::ZERO).await?;
+        for (event, message) in &page.events {
+            step.to = event.seq;
+            let message = match (&event.kind, event.message) {
+                (EventKind::Accepted { .. }, _) => {
+                    message.clone().filter(|message| message.deliver_at.is_none())
+                }
+                (EventKind::Visible, Some(id)) => bridge.messages_by_id(&[id]).await?.pop().flatten(),
+                _ => None,
+            };
+            let is_answer = |message: &Message| {
+                message.to == Address::Session(step.session, Side::User) && !is_bounce(message)
+            };
+            if let Some(answer) = message.filter(|message| is_answer(message)) {
+                return Ok(Some(answer));
+            }
+        }
+        if page.next.seq >= page.head.seq {
             return Ok(None);
         }
-        for message in page {
-            let is_answer = message.to == Address::Session(step.session, Side::User) && !is_bounce(&message);
-            if is_answer && message.deliver_at.is_some_and(|at| at > bridge.now()) {
-                // It has its place before all that follows, and is not to be seen yet.
-                return Ok(None);
-            }
-            step.to = message.seq;
-            if is_answer {
-                return Ok(Some(message));
-            }
-        }
-        // What is no answer need not be looked at again.
+        // So many that are no answers need not be looked at again.
+        step.to = page.next.seq;
         bridge.advance(step.clone()).await?;
         step.from = step.to;
     }

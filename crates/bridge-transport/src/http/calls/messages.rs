@@ -178,7 +178,7 @@ pub(super) async fn list(request: Request) -> Answer {
     let _turn = request.shared.pages.acquire().await;
     let bridge = &request.shared.bridge;
     let page = bridge.snapshot(session, before, limit).await?;
-    held::check(page.payload_bytes(), &request.shared.answers)?;
+    held::check(page.bytes(), &request.shared.answers)?;
     let next_cursor = page.messages.first().filter(|_| page.older).map(|(oldest, _)| oldest.seq.to_string());
     let shown = |(message, deliveries): (Arc<bridge_core::Message>, Vec<Delivery>)| Message {
         deliveries: Some(deliveries.iter().map(Into::into).collect()),
@@ -200,6 +200,9 @@ pub(super) async fn read(mut request: Request) -> Answer {
     let cursor: Cursor = read.cursor.parse().map_err(|_| Code::InvalidCursor)?;
     if cursor.log != bridge.log_id() {
         return Err(Refusal::new(Code::InvalidCursor).detail("the cursor is of another log"));
+    }
+    if cursor.seq > bridge.head().seq {
+        return Err(Refusal::new(Code::InvalidCursor).detail("the cursor is ahead of the log"));
     }
     let seq = bridge.read(Address::Session(session, Side::User), cursor.seq).await?;
     let read_to = Cursor { log: cursor.log, seq }.to_string();
