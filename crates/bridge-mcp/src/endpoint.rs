@@ -4,7 +4,7 @@ use std::{
     convert::Infallible, error::Error, fmt, future::Future, pin::Pin, sync::Arc, task, time::Duration,
 };
 
-use bridge_core::HandshakeStore;
+use bridge_core::{Clock, HandshakeStore};
 use bridge_runtime::Bridge;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -26,6 +26,9 @@ use crate::{
 /// any wait.
 const IDLE: Duration = Duration::from_secs(150);
 
+/// How long calls may take to be answered when the endpoint is closed.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// What can go wrong while a body is read or written.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -38,8 +41,24 @@ pub struct Builder {
     bridge: Bridge,
     handshakes: Arc<dyn HandshakeStore>,
     shared: SharedSession,
-    hosts: Vec<String>,
-    origins: Vec<String>,
+    callers: Callers,
+}
+
+/// Who sees to it that neither another name nor a foreign page gets in.
+#[derive(Debug)]
+enum Callers {
+    CheckedHere { hosts: Vec<String>, origins: Vec<String> },
+    CheckedInFront,
+}
+
+impl Default for Callers {
+    fn default() -> Self {
+        let loopback = ["localhost", "127.0.0.1", "[::1]"];
+        Self::CheckedHere {
+            hosts: loopback.map(str::to_owned).into(),
+            origins: loopback.map(|host| format!("http://{host}:*")).into(),
+        }
+    }
 }
 
 impl Builder {
@@ -55,7 +74,16 @@ impl Builder {
     /// Answers under these names, each with or without a port; loopback names unless set.
     #[must_use]
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
-        self.hosts = hosts.into_iter().map(Into::into).collect();
+        if let Callers::CheckedHere { hosts: all, .. } = &mut self.callers {
+            *all = hosts.into_iter().map(Into::into).collect();
+        }
+        self
+    }
+
+    /// Leaves hosts and origins to the service that this one is mounted in, which must check them.
+    #[must_use]
+    pub fn checked_in_front(mut self) -> Self {
+        self.callers = Callers::CheckedInFront;
         self
     }
 
@@ -63,27 +91,32 @@ impl Builder {
     /// are no pages send no origin and are not affected.
     #[must_use]
     pub fn allowed_origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
-        self.origins = origins.into_iter().map(Into::into).collect();
+        if let Callers::CheckedHere { origins: all, .. } = &mut self.callers {
+            *all = origins.into_iter().map(Into::into).collect();
+        }
         self
     }
 
     /// The endpoint.
     pub fn build(self) -> Endpoint {
-        let Self { bridge, handshakes, shared, hosts, origins } = self;
+        let Self { bridge, handshakes, shared, callers } = self;
         let closed = CancellationToken::new();
-        let mut config = StreamableHttpServerConfig::default()
-            .with_allowed_hosts(hosts)
-            .with_allowed_origins(origins)
-            .enforce_origin_validation()
-            .with_max_request_body_bytes(MAX_BODY)
-            .with_cancellation_token(closed.clone());
+        let config = StreamableHttpServerConfig::default();
+        let config = match callers {
+            Callers::CheckedHere { hosts, origins } => {
+                config.with_allowed_hosts(hosts).with_allowed_origins(origins).enforce_origin_validation()
+            }
+            Callers::CheckedInFront => config.disable_allowed_hosts().disable_allowed_origins(),
+        };
+        let mut config = config.with_max_request_body_bytes(MAX_BODY).with_cancellation_token(closed.clone());
         config.session_store = Some(Arc::new(Handshakes::new(handshakes, bridge.clone())));
         let mut sessions = LocalSessionManager::default();
         sessions.session_config.keep_alive = Some(IDLE);
         let sessions = Arc::new(sessions);
+        let clock = Arc::clone(bridge.clock());
         let handler = Handler::new(bridge, shared, Arc::clone(&sessions));
         let protocol = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
-        Endpoint { front: Front::new(protocol), closed }
+        Endpoint { front: Front::new(protocol), closed, clock }
     }
 }
 
@@ -113,6 +146,7 @@ impl Builder {
 pub struct Endpoint {
     front: Front<StreamableHttpService<Handler, LocalSessionManager>>,
     closed: CancellationToken,
+    clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -125,19 +159,17 @@ impl Endpoint {
     /// Begins to choose how an endpoint over `bridge` behaves; `handshakes` keeps what clients of the older protocol
     /// agreed on, so that they go on after a restart.
     pub fn builder(bridge: Bridge, handshakes: Arc<dyn HandshakeStore>) -> Builder {
-        let loopback = ["localhost", "127.0.0.1", "[::1]"];
-        Builder {
-            bridge,
-            handshakes,
-            shared: SharedSession::Withheld,
-            hosts: loopback.map(str::to_owned).into(),
-            origins: loopback.map(|host| format!("http://{host}:*")).into(),
-        }
+        Builder { bridge, handshakes, shared: SharedSession::Withheld, callers: Callers::default() }
     }
 
-    /// Ends the streams that are still open, for a server that stops. Shut the bridge down first: then calls that wait
-    /// have their answers.
-    pub fn close(&self) {
+    /// Lets calls that are under way be answered, for half a second, and ends the streams that are still open: for a
+    /// server that stops. Shut the bridge down first: then calls that wait have something to answer.
+    pub async fn close(&self) {
+        let deadline = self.clock.now() + GRACE;
+        tokio::select! {
+            () = self.front.answered() => {}
+            () = self.clock.sleep_until(deadline) => {}
+        }
         self.closed.cancel();
     }
 }

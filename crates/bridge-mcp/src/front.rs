@@ -15,6 +15,7 @@ use tower::Service;
 
 use crate::{
     caller::{Caller, is_stateless},
+    calls::Calls,
     endpoint::{BoxBody, BoxError},
     passage::{Guard, Passage, Watched},
 };
@@ -33,12 +34,18 @@ const MAX_DEPTH: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Front<S> {
     inner: S,
+    calls: Calls,
 }
 
 impl<S> Front<S> {
     /// Stands in front of `inner`.
-    pub const fn new(inner: S) -> Self {
-        Self { inner }
+    pub fn new(inner: S) -> Self {
+        Self { inner, calls: Calls::default() }
+    }
+
+    /// Returns when all calls have their answers.
+    pub(crate) async fn answered(&self) {
+        self.calls.answered().await;
     }
 }
 
@@ -64,14 +71,19 @@ where
         // The ready one is used up, a fresh clone takes its place.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
+        let calls = self.calls.clone();
         Box::pin(async move {
             let request = match admit(request).await {
                 Ok(request) => request,
                 Err(answer) => return Ok(*answer),
             };
             let method = request.method().clone();
+            let Some(under_way) = calls.begin(&request) else {
+                let said = "Invalid Request: a call with this id is under way in this session";
+                return Ok(*refuse(StatusCode::BAD_REQUEST, -32600, said, None));
+            };
             let passage = Passage::default();
-            let guard = Guard::new(passage.clone());
+            let guard = Guard::new(passage.clone(), under_way);
             let (mut parts, body) = request.into_parts();
             parts.extensions.insert(passage);
             let answer = inner.call(Request::from_parts(parts, body)).await?;
@@ -102,7 +114,7 @@ where
         return Ok(Request::from_parts(parts, Full::default()));
     }
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| unread(&error))?.to_bytes();
-    check(&body)?;
+    parts.extensions.insert(check(&body)?);
     Ok(Request::from_parts(parts, Full::new(body)))
 }
 
@@ -115,8 +127,17 @@ fn unread(error: &BoxError) -> Refused {
     }
 }
 
-/// Whether `body` is one message of the protocol; if it is none, what it is.
-fn check(body: &[u8]) -> Result<(), Refused> {
+/// What the body of a request says it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Said {
+    /// A call, with its id as it stands in the message.
+    Call(String),
+    /// Something that wants no answer.
+    Notice,
+}
+
+/// Whether `body` is one message of the protocol, and which; if it is none, what it is.
+fn check(body: &[u8]) -> Result<Said, Refused> {
     let bad = StatusCode::BAD_REQUEST;
     if depth(body) > MAX_DEPTH {
         return Err(refuse(bad, -32600, "Invalid Request: it is nested too deeply", None));
@@ -124,8 +145,10 @@ fn check(body: &[u8]) -> Result<(), Refused> {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return Err(refuse(bad, -32700, "Parse error", None));
     };
-    if serde_json::from_slice::<ClientJsonRpcMessage>(body).is_ok() {
-        return Ok(());
+    match serde_json::from_slice::<ClientJsonRpcMessage>(body) {
+        Ok(ClientJsonRpcMessage::Request(_)) => return Ok(Said::Call(value["id"].to_string())),
+        Ok(_) => return Ok(Said::Notice),
+        Err(_) => {}
     }
     let id = value.get("id").filter(|id| id.is_string() || id.is_number());
     Err(refuse(bad, -32600, "Invalid Request: this is no JSON-RPC 2.0 request, notification or response", id))

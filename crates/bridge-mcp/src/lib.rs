@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod caller;
+mod calls;
 mod endpoint;
 mod front;
 mod handler;

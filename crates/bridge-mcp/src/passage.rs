@@ -11,6 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio_util::sync::CancellationToken;
 
+use crate::calls::UnderWay;
+
 /// Ties what a call hands over to the answer that carries it: it is complete when the answer was taken to be written, and
 /// lost when the reader went away before.
 #[derive(Debug, Clone, Default)]
@@ -53,20 +55,23 @@ impl Passage {
 
 /// The writing end of a passage: dropping it before the end says that the reader is gone.
 #[derive(Debug)]
-pub(crate) struct Guard(Passage);
+pub(crate) struct Guard {
+    passage: Passage,
+    _under_way: UnderWay,
+}
 
 impl Guard {
-    pub(crate) fn new(passage: Passage) -> Self {
-        Self(passage)
+    pub(crate) fn new(passage: Passage, under_way: UnderWay) -> Self {
+        Self { passage, _under_way: under_way }
     }
 
     /// Whether something is on the way.
     fn carries(&self) -> bool {
-        matches!(*self.0.cargo.lock().unwrap_or_else(PoisonError::into_inner), Cargo::Some(_))
+        matches!(*self.passage.cargo.lock().unwrap_or_else(PoisonError::into_inner), Cargo::Some(_))
     }
 
     fn arrived(&self) {
-        if let Cargo::Some(handover) = self.0.end() {
+        if let Cargo::Some(handover) = self.passage.end() {
             handover.complete();
         }
     }
@@ -74,8 +79,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.lost.cancel();
-        drop(self.0.end());
+        self.passage.lost.cancel();
+        drop(self.passage.end());
     }
 }
 
@@ -138,6 +143,7 @@ mod tests {
     use tokio_stream::wrappers::ReceiverStream;
 
     use super::*;
+    use crate::calls::Calls;
 
     type Part = Result<Frame<Bytes>, std::convert::Infallible>;
 
@@ -149,7 +155,8 @@ mod tests {
     fn answer() -> (Passage, mpsc::Sender<Part>, impl Body<Data = Bytes> + Unpin) {
         let (parts, body) = mpsc::channel(4);
         let passage = Passage::default();
-        let guard = Guard::new(passage.clone());
+        let under_way = Calls::default().begin(&http::Request::new(())).unwrap();
+        let guard = Guard::new(passage.clone(), under_way);
         (passage, parts, Watched::new(StreamBody::new(ReceiverStream::new(body)), guard))
     }
 

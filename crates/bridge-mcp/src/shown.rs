@@ -55,7 +55,10 @@ pub(crate) fn visible(text: &str) -> String {
 
 /// The text of a message, whatever its payload is.
 pub(crate) fn text_of(message: Option<&Message>) -> String {
-    let Some(message) = message else { return "[the content was removed]".to_owned() };
+    let Some(message) = message else {
+        return "[the content is not here: it was removed or is damaged, or what you hold is too much to be shown]"
+            .to_owned();
+    };
     let payload = &message.payload;
     match (bridge_protocol::text_of(payload), std::str::from_utf8(payload)) {
         (Some(text), _) => visible(&text),

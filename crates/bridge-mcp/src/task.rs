@@ -75,6 +75,10 @@ pub(crate) async fn get(id: &str, call: &Call<'_>) -> Result<GetTaskResult, Erro
         Err(CallError::Refused(error @ ReceiveError::UnknownMailbox(_))) => {
             completed(&refused(&error.into()))
         }
+        // It is over, whatever hinders it from being told now.
+        Err(error) if task.state == TaskState::Completed => {
+            Err(ErrorData::internal_error(Refusal::from(error).error, None))
+        }
         // Whatever else hinders it now may be gone at the next look.
         Ok(_) | Err(_) => state(TaskStatus::Working, TaskPayload::Working),
     }

@@ -19,9 +19,6 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// Connections that the system takes before they are accepted. Of a burst beyond it each client waits a second and more.
 const BACKLOG: u32 = 4_096;
 
-/// Names of this machine for itself.
-const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
-
 /// A bridge with its doors, ready to be run.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -40,16 +37,8 @@ impl Server {
         let store = open(config).await?;
         let started = Bridge::builder(store.clone()).start().await;
         let bridge = started.map_err(|error| explain(error, &config.data))?;
-        let endpoint = Endpoint::builder(bridge.clone(), Arc::new(store))
-            .shared_session()
-            .allowed_hosts(LOOPBACK.map(str::to_owned).into_iter().chain(config.allow_host.iter().cloned()))
-            .allowed_origins(
-                LOOPBACK
-                    .map(|host| format!("http://{host}:*"))
-                    .into_iter()
-                    .chain(config.allow_origin.iter().cloned()),
-            )
-            .build();
+        let endpoint =
+            Endpoint::builder(bridge.clone(), Arc::new(store)).shared_session().checked_in_front().build();
         let mut settings = Settings::default();
         settings.allowed_hosts.clone_from(&config.allow_host);
         settings.allowed_origins.clone_from(&config.allow_origin);
@@ -79,7 +68,7 @@ impl Server {
             if tokio::time::timeout(SETTLE, bridge.shutdown()).await.is_err() {
                 tracing::error!("the store does not answer; what was not confirmed may be lost");
             }
-            endpoint.close();
+            endpoint.close().await;
         };
         serve(listener, door, ServeSettings::default(), stopped).await;
     }

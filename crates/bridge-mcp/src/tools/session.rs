@@ -1,6 +1,6 @@
 //! Conversations: begun, written to, looked at.
 
-use bridge_core::{Address, Name, PresenceState, SessionError, SessionId, Side};
+use bridge_core::{Address, Name, PresenceState, PublishError, SessionError, SessionId, Side};
 use bridge_protocol::{Time, text_payload};
 use bridge_runtime::{CallError, NewMessage};
 use rmcp::model::JsonObject;
@@ -124,8 +124,14 @@ pub(super) async fn queue(given: JsonObject, call: &Call<'_>) -> Result<Queued, 
         let key = Name::new(&key).map_err(|error| Refusal::argument(format!("idempotency_key: {error}")))?;
         message = message.idempotency_key(key);
     }
-    call.open_shared(session).await?;
-    let published = call.bridge.publish(message).await?;
+    let published = match call.bridge.publish(message.clone()).await {
+        Err(CallError::Refused(PublishError::UnknownSession(_) | PublishError::SessionClosed(_)))
+            if call.open_shared(session).await? =>
+        {
+            call.bridge.publish(message).await?
+        }
+        published => published?,
+    };
     Ok(Queued {
         success: true,
         message_id: published.message.to_string(),

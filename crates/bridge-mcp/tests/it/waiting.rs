@@ -28,6 +28,21 @@ async fn a_wait_ends_with_the_message_it_waited_for() {
 }
 
 #[tokio::test]
+async fn a_wait_is_answered_when_the_server_stops() {
+    for round in 0..20 {
+        let server = Server::start().await;
+        let session = server.open_session().await;
+        let agent = if round % 2 == 0 { server.modern("a") } else { server.legacy("b").await };
+        let (answer, ()) = tokio::join!(agent.request("tools/call", wait(session, 60, &json!({}))), async {
+            server.somebody_waits(session).await;
+            server.bridge.shutdown().await;
+            server.endpoint.close().await;
+        });
+        assert_eq!(answer.result()["structuredContent"]["directive"]["reason"], "shutting_down");
+    }
+}
+
+#[tokio::test]
 async fn a_wait_without_a_message_says_to_call_again() {
     let server = Server::start().await;
     let session = server.open_session().await;
