@@ -7,7 +7,8 @@ use bridge_core::{
     Shard, ShardId, Store, StoreError,
 };
 
-/// How long an ownership lasts without being renewed by a commit.
+/// How long an ownership is claimed for. Nothing renews it: a data directory has one owner, and commits are fenced by the
+/// epoch alone.
 const OWNERSHIP: Duration = Duration::from_secs(10);
 
 /// Rows read at once for a shadow.
