@@ -116,6 +116,30 @@ async fn repeating_an_attempt_gives_the_same_deliveries() {
 }
 
 #[tokio::test]
+async fn a_receive_ends_before_the_message_that_is_too_much_and_gives_one_in_any_case() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    let (small, large) = ("x".repeat(100), "x".repeat(1_000));
+    for text in [&small, &small, &large, &small] {
+        server.say(&session, text).await;
+    }
+    let bytes = |text: &str| json!({"text": text}).to_string().len();
+    let sizes = async |max_bytes: usize| {
+        let wish = wish(&session, &json!({"consumer": "a", "max": 10, "max_bytes": max_bytes}));
+        let received = server.post("/api/receive", &wish).await.json();
+        let texts =
+            received["deliveries"].as_array().unwrap().iter().map(|granted| &granted["message"]["text"]);
+        texts.map(|text| bytes(text.as_str().unwrap())).collect::<Vec<_>>()
+    };
+    let (small, large) = (bytes(&small), bytes(&large));
+    // One byte short for the second; then for the large one, and what is behind it does not go before it.
+    assert_eq!(sizes(2 * small - 1).await, [small]);
+    assert_eq!(sizes(small + large - 1).await, [small]);
+    assert_eq!(sizes(1).await, [large]);
+    assert_eq!(sizes(small).await, [small]);
+}
+
+#[tokio::test]
 async fn the_header_names_the_consumer_unless_the_body_does() {
     let server = Server::start().await;
     let session = server.session().await;
