@@ -4,6 +4,7 @@
 
 mod calls;
 mod crowds;
+mod endings;
 mod events;
 mod faults;
 mod heartbeat;
