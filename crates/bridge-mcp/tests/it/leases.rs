@@ -158,6 +158,8 @@ async fn progress_keeps_a_message_and_release_gives_it_back() {
         more["handle"] = got["messages"][0]["handle"].clone();
         more
     };
+    let long = with(json!({"progress": "x".repeat(10_000)}));
+    assert_eq!(agent.refused("report_progress", long).await["code"], "invalid_field");
     let kept =
         agent.call("report_progress", with(json!({"progress": "reading", "extend_seconds": 3600}))).await;
     assert_ne!(kept["lease_until"], got["messages"][0]["lease_until"]);

@@ -18,6 +18,9 @@ use serde_json::value::to_raw_value;
 use super::output::{Output, clock, shown, shown_on_a_line};
 use crate::client::Client;
 
+/// The longest that a server lets a caller wait.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Args)]
 pub(super) struct Send {
     /// The session, as `bridge session list` shows it
@@ -29,7 +32,7 @@ pub(super) struct Send {
     #[arg(long)]
     key: Option<String>,
     /// Give up if nobody has taken it after this time, such as 10m
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
     ttl: Option<Duration>,
     /// The side to speak for: user or agent
     #[arg(long, value_enum, default_value_t = From::User, value_name = "SIDE", hide_possible_values = true)]
@@ -102,13 +105,13 @@ pub(super) struct Receive {
     #[arg(long)]
     mailbox: Option<Address>,
     /// How long to wait if nothing is there, such as 30s; at most 60s
-    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = wait)]
     wait: Duration,
     /// What you call yourself, so that you can come back for what you hold
     #[arg(long, value_name = "NAME")]
     consumer: Option<String>,
-    /// At most so many messages
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// At most so many messages, 100 in any case
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     max: u32,
     /// Names this attempt: repeating it gives the same messages again
     #[arg(long, value_name = "ID")]
@@ -219,6 +222,17 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     Duration::try_from(span).map_err(|_| wrong)
 }
 
+/// A time that something lives for.
+fn lifetime(text: &str) -> Result<Duration, &'static str> {
+    duration(text)
+        .and_then(|span| if span.is_zero() { Err("it would be given up at once") } else { Ok(span) })
+}
+
+/// A time that a server lets a caller wait.
+fn wait(text: &str) -> Result<Duration, &'static str> {
+    duration(text).and_then(|span| if span > MAX_WAIT { Err("the longest wait is 60s") } else { Ok(span) })
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
@@ -235,5 +249,7 @@ mod tests {
         for wrong in ["30", "-5s", "soon", ""] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+        assert!(wait("60s").is_ok() && wait("61s").is_err());
+        assert!(lifetime("1ms").is_ok() && lifetime("0s").is_err());
     }
 }

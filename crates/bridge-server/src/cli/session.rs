@@ -20,7 +20,7 @@ pub(super) enum Session {
     /// List conversations, newest first
     List {
         /// At most so many
-        #[arg(long, default_value_t = 50, value_name = "N")]
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
 }

@@ -91,3 +91,23 @@ async fn call_back(server: &Server, granted: &Value) {
     let path = format!("/api/deliveries/{}/cancel", granted["id"].as_str().unwrap());
     assert_eq!(server.post(&path, "").await.json(), json!({"state": "leased", "requested": true}));
 }
+
+#[tokio::test]
+async fn what_is_too_long_to_be_said_is_refused_and_changes_nothing() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    server.say(&session, "1").await;
+    let granted = handed(&server, &session, "a").await;
+    let long = "x".repeat((8 << 10) + 1);
+    for (outcome, field) in [("extend", "progress"), ("nack", "reason"), ("reject", "reason")] {
+        let settle = json!({"token": granted["token"], "outcome": outcome, field: long});
+        let answer = server.post("/api/settle", &settle.to_string()).await;
+        answer.is_problem(400, "invalid_field");
+        assert_eq!(answer.json()["errors"][0]["pointer"], format!("/{field}"), "{answer:?}");
+    }
+    assert_eq!(settle(&server, &granted, "ack").await.json()["already_done"], false);
+    for title in ["x".repeat(201), "two\nlines".to_owned()] {
+        let answer = server.post("/api/sessions", &json!({ "title": title }).to_string()).await;
+        answer.is_problem(400, "invalid_field");
+    }
+}

@@ -28,7 +28,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 
-use crate::support::{Log, Server, in_time, request, with};
+use crate::support::{Log, Server, in_time, request, until, with};
 
 /// Fills in what earlier answers gave.
 fn filled(text: &str, known: &BTreeMap<String, String>) -> String {
@@ -130,6 +130,21 @@ async fn every_answer_is_shown_once_and_in_order() {
     let unasked = json!({"text": "R4", "from": "agent"}).to_string();
     server.post(&format!("/api/sessions/{session}/messages"), &unasked).await;
     assert_eq!(drained(&server, &session, "web").await, ["R1", "R2", "R3", "R4"]);
+}
+
+#[tokio::test]
+async fn an_answer_for_later_hides_none_and_comes_when_it_is_time() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    let path = format!("/api/sessions/{session}/messages");
+    for (text, delay_ms) in [("later", 60_000), ("now", 0)] {
+        let message = json!({"text": text, "from": "agent", "delay_ms": delay_ms}).to_string();
+        assert_eq!(server.post(&path, &message).await.status, 201);
+    }
+    assert_eq!(drained(&server, &session, "web").await, ["now"]);
+    server.clock.advance(Duration::from_secs(60));
+    until(async || latest(&server, &session, "web").await.as_deref() == Some("later")).await;
+    assert_eq!(drained(&server, &session, "web").await, [""; 0]);
 }
 
 #[tokio::test]
@@ -263,7 +278,13 @@ async fn a_clean_up_takes_only_what_is_old_and_done() {
             .await
             .is_problem(400, "invalid_field");
     }
+    for body in [json!({"max_age_hours": 0}), json!({"max_age_hours": "abc"})] {
+        let answer = server.post("/api/cleanup_inactive_sessions", &body.to_string()).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+    }
     server.clock.advance(Duration::from_secs(3_600));
+    let older = server.post("/api/cleanup_inactive_sessions", r#"{"max_age_hours": 2}"#).await.json();
+    assert_eq!(older["cleaned_sessions"], 0);
     let fresh = server.session().await;
     let cleaned = server.post("/api/cleanup_inactive_sessions?max_age_hours=1", "").await.json();
     assert_eq!((&cleaned["cleaned_sessions"], &cleaned["remaining_sessions"]), (&json!(1), &json!(2)));

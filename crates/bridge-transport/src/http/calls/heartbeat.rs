@@ -253,8 +253,16 @@ pub(super) async fn status(request: Request) -> Answer {
     Ok(json(StatusCode::OK, &answer))
 }
 
-pub(super) async fn clean_up(request: Request) -> Answer {
-    let hours = request.query.number("max_age_hours", 1..=OLDEST)?.unwrap_or(24);
+pub(super) async fn clean_up(mut request: Request) -> Answer {
+    #[derive(Default, Deserialize)]
+    struct CleanUp {
+        max_age_hours: Option<u64>,
+    }
+    let body: CleanUp = request.optional_json().await?.unwrap_or_default();
+    if body.max_age_hours.is_some_and(|hours| !(1..=OLDEST).contains(&hours)) {
+        return Err(Refusal::field("/max_age_hours", format_args!("a whole number from 1 to {OLDEST}")));
+    }
+    let hours = request.query.number("max_age_hours", 1..=OLDEST)?.or(body.max_age_hours).unwrap_or(24);
     let bridge = &request.shared.bridge;
     let now = bridge.now();
     let since = Timestamp::from_millis(now.as_millis().saturating_sub(hours * 3_600_000));
