@@ -103,7 +103,7 @@ impl Default for Limits {
             bodies: 32 << 20,
             body_idle: Duration::from_secs(30),
             body_time: Duration::from_secs(120),
-            answers: 20 << 20,
+            answers: 16 << 20,
             json_depth: 64,
             calls: 16_384,
             streams: 10_000,
