@@ -8,8 +8,6 @@ use std::{
 use http::Request;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use crate::front::Said;
-
 /// The header that names a session of the older protocol.
 const SESSION: &str = "mcp-session-id";
 
@@ -21,31 +19,35 @@ pub(crate) struct Calls {
     under_way: TaskTracker,
 }
 
+/// The id of a call, as it stands in its message: what a request that wants an answer bears.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CallId(pub(crate) String);
+
 /// A session and the id of a call in it.
-type Id = (Vec<u8>, String);
+type Id = (Vec<u8>, CallId);
 
 /// One call, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     calls: Calls,
     id: Option<Id>,
-    _token: Option<TaskTrackerToken>,
+    _token: TaskTrackerToken,
 }
 
 impl Calls {
-    /// Begins what a request asks for; nothing if its id is in use.
-    pub(crate) fn begin<B>(&self, request: &Request<B>) -> Option<UnderWay> {
-        let Some(Said::Call(id)) = request.extensions().get() else {
-            return Some(UnderWay { calls: self.clone(), id: None, _token: None });
-        };
+    /// Begins the call with this id.
+    ///
+    /// # Errors
+    /// The id is in use.
+    pub(crate) fn begin<B>(&self, id: &CallId, request: &Request<B>) -> Result<UnderWay, InUse> {
         let session = request.headers().get(SESSION);
         let id = session.map(|session| (session.as_bytes().to_vec(), id.clone()));
         if let Some(id) = &id
             && !self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone())
         {
-            return None;
+            return Err(InUse);
         }
-        Some(UnderWay { calls: self.clone(), id, _token: Some(self.under_way.token()) })
+        Ok(UnderWay { calls: self.clone(), id, _token: self.under_way.token() })
     }
 
     /// Returns when none is under way any more.
@@ -54,6 +56,10 @@ impl Calls {
         self.under_way.wait().await;
     }
 }
+
+/// Another call with the same id is under way.
+#[derive(Debug)]
+pub(crate) struct InUse;
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
@@ -67,19 +73,18 @@ impl Drop for UnderWay {
 mod tests {
     use super::*;
 
-    fn call(session: &str, id: &str) -> Request<()> {
-        let request = Request::builder().header(SESSION, session).extension(Said::Call(id.to_owned()));
-        request.body(()).unwrap()
-    }
-
     #[test]
     fn an_id_is_used_once_at_a_time_in_a_session() {
         let calls = Calls::default();
-        let first = calls.begin(&call("s", "1")).unwrap();
-        assert!(calls.begin(&call("s", "1")).is_none());
+        let begin = |session, id: &str| {
+            let request = Request::builder().header(SESSION, session).body(()).unwrap();
+            calls.begin(&CallId(id.to_owned()), &request)
+        };
+        let first = begin("s", "1").unwrap();
+        assert!(begin("s", "1").is_err());
         let _others =
-            [call("s", "2"), call("s", "\"1\""), call("t", "1")].map(|other| calls.begin(&other).unwrap());
+            [("s", "2"), ("s", "\"1\""), ("t", "1")].map(|(session, id)| begin(session, id).unwrap());
         drop(first);
-        assert!(calls.begin(&call("s", "1")).is_some());
+        assert!(begin("s", "1").is_ok());
     }
 }

@@ -15,7 +15,7 @@ use tower::Service;
 
 use crate::{
     caller::{Caller, is_stateless},
-    calls::Calls,
+    calls::{CallId, Calls},
     endpoint::{BoxBody, BoxError},
     passage::{Guard, Passage, Watched},
 };
@@ -78,7 +78,8 @@ where
                 Err(answer) => return Ok(*answer),
             };
             let method = request.method().clone();
-            let Some(under_way) = calls.begin(&request) else {
+            let call = request.extensions().get().map(|id| calls.begin(id, &request));
+            let Ok(under_way) = call.transpose() else {
                 let said = "Invalid Request: a call with this id is under way in this session";
                 return Ok(*refuse(StatusCode::BAD_REQUEST, -32600, said, None));
             };
@@ -114,7 +115,9 @@ where
         return Ok(Request::from_parts(parts, Full::default()));
     }
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| unread(&error))?.to_bytes();
-    parts.extensions.insert(check(&body)?);
+    if let Some(id) = check(&body)? {
+        parts.extensions.insert(id);
+    }
     Ok(Request::from_parts(parts, Full::new(body)))
 }
 
@@ -127,17 +130,8 @@ fn unread(error: &BoxError) -> Refused {
     }
 }
 
-/// What the body of a request says it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Said {
-    /// A call, with its id as it stands in the message.
-    Call(String),
-    /// Something that wants no answer.
-    Notice,
-}
-
-/// Whether `body` is one message of the protocol, and which; if it is none, what it is.
-fn check(body: &[u8]) -> Result<Said, Refused> {
+/// Whether `body` is one message of the protocol, and the id if it is a call; if it is none, what it is.
+fn check(body: &[u8]) -> Result<Option<CallId>, Refused> {
     let bad = StatusCode::BAD_REQUEST;
     if depth(body) > MAX_DEPTH {
         return Err(refuse(bad, -32600, "Invalid Request: it is nested too deeply", None));
@@ -146,8 +140,8 @@ fn check(body: &[u8]) -> Result<Said, Refused> {
         return Err(refuse(bad, -32700, "Parse error", None));
     };
     match serde_json::from_slice::<ClientJsonRpcMessage>(body) {
-        Ok(ClientJsonRpcMessage::Request(_)) => return Ok(Said::Call(value["id"].to_string())),
-        Ok(_) => return Ok(Said::Notice),
+        Ok(ClientJsonRpcMessage::Request(_)) => return Ok(Some(CallId(value["id"].to_string()))),
+        Ok(_) => return Ok(None),
         Err(_) => {}
     }
     let id = value.get("id").filter(|id| id.is_string() || id.is_number());

@@ -57,11 +57,11 @@ impl Passage {
 #[derive(Debug)]
 pub(crate) struct Guard {
     passage: Passage,
-    _under_way: UnderWay,
+    _under_way: Option<UnderWay>,
 }
 
 impl Guard {
-    pub(crate) fn new(passage: Passage, under_way: UnderWay) -> Self {
+    pub(crate) fn new(passage: Passage, under_way: Option<UnderWay>) -> Self {
         Self { passage, _under_way: under_way }
     }
 
@@ -143,7 +143,6 @@ mod tests {
     use tokio_stream::wrappers::ReceiverStream;
 
     use super::*;
-    use crate::calls::Calls;
 
     type Part = Result<Frame<Bytes>, std::convert::Infallible>;
 
@@ -155,8 +154,7 @@ mod tests {
     fn answer() -> (Passage, mpsc::Sender<Part>, impl Body<Data = Bytes> + Unpin) {
         let (parts, body) = mpsc::channel(4);
         let passage = Passage::default();
-        let under_way = Calls::default().begin(&http::Request::new(())).unwrap();
-        let guard = Guard::new(passage.clone(), under_way);
+        let guard = Guard::new(passage.clone(), None);
         (passage, parts, Watched::new(StreamBody::new(ReceiverStream::new(body)), guard))
     }
 
