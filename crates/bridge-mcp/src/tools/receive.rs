@@ -125,7 +125,8 @@ struct Told {
     action: String,
     /// How long to pause before.
     delay_ms: i64,
-    /// `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `shutting_down` or `replaced`.
+    /// `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `session_not_found`, `shutting_down`,
+    /// `replaced` or `task_over`.
     reason: String,
 }
 
