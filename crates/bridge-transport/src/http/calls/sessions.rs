@@ -46,6 +46,7 @@ pub(super) async fn list(request: Request) -> Answer {
     let limit = request.query.number("limit", 1..=100)?.map_or(50, |limit| limit as usize);
     let before = request.query.parsed("cursor")?;
     let shared = &request.shared;
+    let _turn = shared.pages.acquire().await;
     let mut views = shared.bridge.sessions(before, limit + 1).await?;
     let more = views.len() > limit;
     views.truncate(limit);
