@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     address::Address,
+    event::EventKind,
     id::{MessageId, Name, SessionId},
     log::Seq,
     time::Timestamp,
@@ -46,6 +47,23 @@ pub struct Message {
     pub headers: Headers,
     /// The content: JSON by default, in truth any bytes.
     pub payload: Bytes,
+}
+
+impl Message {
+    /// Whether readers of its conversation may see it: one that was scheduled for a reader only once it is due.
+    pub fn is_shown(&self, now: Timestamp) -> bool {
+        self.to.is_work() || self.deliver_at.is_none_or(|at| at <= now)
+    }
+
+    /// Whether it is this event of the log that shows it to readers.
+    pub fn is_shown_by(&self, event: &EventKind) -> bool {
+        let is_late = self.deliver_at.is_some() && !self.to.is_work();
+        match event {
+            EventKind::Accepted { .. } => !is_late,
+            EventKind::Visible => is_late,
+            _ => false,
+        }
+    }
 }
 
 /// Short strings that travel with a message.

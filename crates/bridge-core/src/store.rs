@@ -210,13 +210,6 @@ pub enum Index {
         /// Only those before this place.
         before: Option<Seq>,
     },
-    /// Messages of a session, oldest first.
-    MessagesAfter {
-        /// The session.
-        session: SessionId,
-        /// Only those after this place.
-        after: Seq,
-    },
     /// Remembered publishes whose time has passed.
     IdempotencyBefore(Timestamp),
     /// The live rows as [`load`](Store::load) gives them, for those who do not own the shard.

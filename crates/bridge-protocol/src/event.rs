@@ -30,10 +30,10 @@ pub struct Event {
     /// The delivery it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery_id: Option<String>,
-    /// `message.accepted`: the message; `null` if its content was removed.
+    /// `message.accepted`: the message; `null` if its content was removed, or if it is shown later, by `message.visible`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Option<Box<Message>>>,
-    /// `message.accepted`: its deliveries.
+    /// With a message: its deliveries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<Vec<Routed>>,
     /// `delivery.presented`: the ordinal of the hand-over.
@@ -78,7 +78,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The wire's form of an event; `message` is what `message.accepted` speaks of, as far as it is still there.
+    /// The wire's form of an event; `message` is the one that it shows, as far as it is still there.
     pub fn new(log: LogId, event: &core::Event, message: Option<&core::Message>) -> Self {
         let mut wire = Self {
             kind: event.kind.name().to_owned(),
@@ -108,22 +108,19 @@ impl Event {
         wire
     }
 
+    fn show(&mut self, event: &core::Event, message: Option<&core::Message>) {
+        self.message = Some(message.map(|message| Box::new(message.into())));
+        let routed = |(id, message): (core::DeliveryId, &core::Message)| Routed {
+            id: id.to_string(),
+            mailbox: message.to.to_string(),
+        };
+        self.deliveries = Some(event.delivery.zip(message).map(routed).into_iter().collect());
+    }
+
     fn tell(&mut self, event: &core::Event, message: Option<&core::Message>) {
         match &event.kind {
-            EventKind::Accepted { .. } => {
-                self.message = Some(message.map(|message| Box::new(message.into())));
-                self.deliveries = Some(
-                    event
-                        .delivery
-                        .zip(message)
-                        .map(|(delivery, message)| Routed {
-                            id: delivery.to_string(),
-                            mailbox: message.to.to_string(),
-                        })
-                        .into_iter()
-                        .collect(),
-                );
-            }
+            EventKind::Accepted { .. } => self.show(event, message),
+            EventKind::Visible if message.is_some() => self.show(event, message),
             EventKind::Presented { attempt, consumer, until, .. } => {
                 self.attempt = Some(*attempt);
                 self.consumer = Some(consumer.into());

@@ -133,14 +133,15 @@ impl Bridge {
     }
 
     async fn with_messages(&self, events: Vec<Event>) -> Result<Vec<(Event, Option<Arc<Message>>)>, Fault> {
-        let accepted = |event: &Event| matches!(event.kind, EventKind::Accepted { .. });
+        let shows = |event: &Event| matches!(event.kind, EventKind::Accepted { .. } | EventKind::Visible);
         let ids: Vec<_> =
-            events.iter().filter(|event| accepted(event)).filter_map(|event| event.message).collect();
+            events.iter().filter(|event| shows(event)).filter_map(|event| event.message).collect();
         let mut messages = self.messages_by_id(&ids).await?.into_iter();
         Ok(events
             .into_iter()
             .map(|event| {
-                let message = if accepted(&event) { messages.next().flatten() } else { None };
+                let message = if shows(&event) { messages.next().flatten() } else { None };
+                let message = message.filter(|message| message.is_shown_by(&event.kind));
                 (event, message)
             })
             .collect())

@@ -106,19 +106,6 @@ impl Bridge {
         Ok(Snapshot { session: view, messages, older, cursor })
     }
 
-    /// Messages of a conversation after a place, oldest first; fewer than `limit` if they are large, none at the end.
-    ///
-    /// # Errors
-    /// A [`Fault`].
-    pub async fn messages_after(
-        &self,
-        session: SessionId,
-        after: Seq,
-        limit: usize,
-    ) -> Result<Vec<Message>, Fault> {
-        Ok(messages(self.scan(Index::MessagesAfter { session, after }, limit).await?))
-    }
-
     /// At most `limit` messages before a place and as many bytes as fit a page, oldest first; and whether there are older
     /// ones.
     async fn newest_page(
@@ -127,6 +114,7 @@ impl Bridge {
         mut before: Option<Seq>,
         limit: usize,
     ) -> Result<(Vec<Arc<Message>>, bool), Fault> {
+        let now = self.now();
         let mut page = Vec::new();
         let mut bytes = 0;
         let older = 'page: loop {
@@ -140,9 +128,11 @@ impl Bridge {
                 if page.len() == limit || bytes >= PAGE_BYTES {
                     break 'page true;
                 }
-                bytes += message.payload.len();
                 before = Some(message.seq);
-                page.push(Arc::new(message));
+                if message.is_shown(now) {
+                    bytes += message.payload.len();
+                    page.push(Arc::new(message));
+                }
             }
         };
         page.reverse();
@@ -154,7 +144,10 @@ impl Bridge {
     /// # Errors
     /// A [`Fault`].
     pub async fn newest_messages(&self, session: SessionId, limit: usize) -> Result<Vec<Message>, Fault> {
-        Ok(messages(self.scan(Index::Messages { session, before: None }, limit).await?))
+        let now = self.now();
+        let mut newest = messages(self.scan(Index::Messages { session, before: None }, limit).await?);
+        newest.retain(|message| message.is_shown(now));
+        Ok(newest)
     }
 
     async fn deliveries_of(&self, messages: &[Arc<Message>]) -> Result<Vec<Vec<Delivery>>, Fault> {

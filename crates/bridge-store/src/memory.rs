@@ -169,10 +169,6 @@ impl Store for MemoryStore {
                 let older = messages.filter(|message| before.is_none_or(|before| message.seq < before));
                 page::fill(older.take(limit).map(message))?
             }
-            Index::MessagesAfter { session, after } => {
-                let newer = shard.messages_of(session).into_iter().filter(|message| message.seq > after);
-                page::fill(newer.take(limit).map(message))?
-            }
             Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
             Index::Live { after } => shard.live(after, limit),
             other => unreachable!("an index this version does not know: {other:?}"),

@@ -87,7 +87,6 @@ macro_rules! store_conformance {
             sessions_are_listed_newest_first
             sessions_are_listed_by_their_beginning
             messages_of_a_session_are_listed_newest_first
-            messages_of_a_session_are_listed_oldest_first
             remembered_publishes_are_listed_when_their_time_has_passed
             live_rows_are_seen_without_owning_the_shard
             large_messages_end_a_scan_early

@@ -77,6 +77,9 @@ export function reduce(view: View, event: Event): View {
   switch (event.type) {
     case "message.accepted":
       return accepted(next, event);
+    case "message.visible":
+      // One that was scheduled for this side is shown by it, and not when it was accepted.
+      return onDelivery(accepted(next, event), event);
     case "message.deleted":
       return event.message_id === undefined ? next : { ...next, removed: new Set([...view.removed, event.message_id]) };
     case "session.renamed":
@@ -90,7 +93,7 @@ export function reduce(view: View, event: Event): View {
     case "delivery.redriven":
       return redriven(next, event);
     default:
-      return event.type.startsWith("delivery.") || event.type === "message.visible" ? onDelivery(next, event) : next;
+      return event.type.startsWith("delivery.") ? onDelivery(next, event) : next;
   }
 }
 

@@ -189,11 +189,6 @@ pub(super) fn scan(
             "session = ?3 AND seq < ?4 ORDER BY seq DESC",
             &[&session.0.to_be_bytes(), &before.map_or(i64::MAX, |Seq(before)| bound(before))],
         ),
-        Index::MessagesAfter { session, after } => select(
-            Kind::Message,
-            "session = ?3 AND seq > ?4 ORDER BY seq",
-            &[&session.0.to_be_bytes(), &bound(after.0)],
-        ),
         Index::IdempotencyBefore(time) => select(
             Kind::Idempotency,
             "expires_at < ?3 ORDER BY expires_at, sender, recipient, key",

@@ -71,6 +71,38 @@ async fn a_stream_tells_what_was_and_then_what_comes() {
 }
 
 #[tokio::test]
+async fn what_is_scheduled_for_a_person_is_shown_when_it_is_due() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    let path = format!("/api/sessions/{session}/messages");
+    for from in ["agent", "user"] {
+        let message = json!({"text": from, "from": from, "delay_ms": 60_000}).to_string();
+        assert_eq!(server.post(&path, &message).await.status, 201);
+    }
+    let shown = async || {
+        let messages = server.get(&path).await.json()["data"].as_array().unwrap().clone();
+        messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let events = async || server.get(&format!("/api/sessions/{session}/events")).await.json()["data"].clone();
+    let list = async || server.get("/api/sessions").await.json()["data"][0]["last_message"]["text"].clone();
+    let early = events().await;
+    // The person's own is no secret: what is scheduled for the agent is shown to its sender.
+    assert_eq!((shown().await, list().await), (vec!["user".to_owned()], json!("user")));
+    assert_eq!((&early[1]["type"], &early[1]["message"]), (&json!("message.accepted"), &Value::Null));
+    assert_eq!(early[2]["message"]["text"], "user");
+    server.clock.advance(Duration::from_secs(60));
+    until(async || events().await.as_array().unwrap().len() > 4).await;
+    assert_eq!(shown().await, ["agent", "user"]);
+    let events = events().await;
+    assert_eq!(events[1]["message"], Value::Null);
+    let due = &events.as_array().unwrap()[3..];
+    assert!(due.iter().all(|event| event["type"] == "message.visible"));
+    let shown: Vec<_> = due.iter().filter(|event| event["message"]["text"] == "agent").collect();
+    assert_eq!(shown.len(), 1);
+    assert_eq!(shown[0]["deliveries"][0]["mailbox"], format!("session:{session}/user"));
+}
+
+#[tokio::test]
 async fn a_stream_that_broke_goes_on_exactly_where_it_was() {
     let server = Server::start().await;
     let session = server.session().await;

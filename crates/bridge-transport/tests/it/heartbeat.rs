@@ -148,6 +148,20 @@ async fn an_answer_for_later_hides_none_and_comes_when_it_is_time() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_taken_back_or_is_too_late_is_not_given() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    let path = format!("/api/sessions/{session}/messages");
+    let taken_back = server.post(&path, r#"{"text": "wrong", "from": "agent"}"#).await.json();
+    let delivery = taken_back["deliveries"][0]["id"].as_str().unwrap();
+    assert_eq!(server.post(&format!("/api/deliveries/{delivery}/cancel"), "{}").await.status, 200);
+    server.post(&path, r#"{"text": "late", "from": "agent", "ttl_ms": 1000}"#).await;
+    server.post(&path, r#"{"text": "right", "from": "agent"}"#).await;
+    server.clock.advance(Duration::from_secs(1));
+    assert_eq!(drained(&server, &session, "web").await, ["right"]);
+}
+
+#[tokio::test]
 async fn messages_are_handed_out_in_the_order_they_were_sent() {
     let server = Server::start().await;
     let session = server.session().await;

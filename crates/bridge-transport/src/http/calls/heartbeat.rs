@@ -8,7 +8,8 @@ use std::{
 };
 
 use bridge_core::{
-    Address, Advance, Cursor, EventKind, Message, Name, PresenceState, Scope, SessionId, Side, Timestamp,
+    Address, Advance, Cursor, DeadReason, DeliveryId, Message, Name, PresenceState, Scope, SessionId, Side,
+    State, Timestamp,
 };
 use bridge_protocol::{Code, Time, text_of, text_payload};
 use bridge_runtime::{CallError, From, NewMessage};
@@ -153,18 +154,14 @@ async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Arc<M
         let page = bridge.read_log(Scope::Session(step.session), after, PAGE, Duration::ZERO).await?;
         for (event, message) in &page.events {
             step.to = event.seq;
-            let message = match (&event.kind, event.message) {
-                (EventKind::Accepted { .. }, _) => {
-                    message.clone().filter(|message| message.deliver_at.is_none())
-                }
-                (EventKind::Visible, Some(id)) => bridge.messages_by_id(&[id]).await?.pop().flatten(),
-                _ => None,
-            };
             let is_answer = |message: &Message| {
                 message.to == Address::Session(step.session, Side::User) && !is_bounce(message)
             };
-            if let Some(answer) = message.filter(|message| is_answer(message)) {
-                return Ok(Some(answer));
+            let answer = message.as_ref().filter(|message| is_answer(message));
+            if let (Some(answer), Some(delivery)) = (answer, event.delivery)
+                && !is_taken_back(shared, delivery).await?
+            {
+                return Ok(Some(Arc::clone(answer)));
             }
         }
         if page.next.seq >= page.head.seq {
@@ -175,6 +172,14 @@ async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Arc<M
         bridge.advance(step.clone()).await?;
         step.from = step.to;
     }
+}
+
+/// Whether a delivery was withdrawn, or its time is over.
+async fn is_taken_back(shared: &Shared, id: DeliveryId) -> Result<bool, Refusal> {
+    let found = shared.bridge.delivery(id).await?;
+    Ok(found.is_some_and(|found| {
+        matches!(found.delivery.state, State::Cancelled | State::Dead(DeadReason::Expired))
+    }))
 }
 
 /// The text of a message, or its content if it is something else.
