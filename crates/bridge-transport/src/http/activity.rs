@@ -156,6 +156,12 @@ impl Activity {
         state.under_way.values().flatten().min().map(|since| (Rest::Untaken, *since))
     }
 
+    /// Whether a part of a head has come, in HTTP/1.
+    pub(crate) fn is_begun(&self) -> bool {
+        let state = self.lock();
+        state.under_way.is_empty() && matches!(&state.protocol, Protocol::Http1(head) if head.bytes > 0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

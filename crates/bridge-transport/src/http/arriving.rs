@@ -23,6 +23,9 @@ const UNWANTED: usize = 8 << 20;
 /// The longest pause in a body that nobody wants.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How long it may take in all.
+const TIME: Duration = Duration::from_secs(10);
+
 /// A body that is read on for a while when its reader leaves it: its sender may still be writing, and gets to read the
 /// answer only from a connection that is not closed with bytes unread.
 pub(crate) struct Arriving {
@@ -94,10 +97,11 @@ impl Drop for Arriving {
 
 async fn read_on(mut body: Incoming, clock: Arc<dyn Clock>) {
     let mut read = 0;
+    let end = clock.now() + TIME;
     while read < UNWANTED {
         let frame = tokio::select! {
             frame = body.frame() => frame,
-            () = clock.sleep_until(clock.now() + PAUSE) => return,
+            () = clock.sleep_until(end.min(clock.now() + PAUSE)) => return,
         };
         let Some(Ok(frame)) = frame else { return };
         read += frame.data_ref().map_or(0, Bytes::len);

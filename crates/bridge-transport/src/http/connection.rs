@@ -26,6 +26,7 @@ use super::{
     impatient::Impatient,
     response::{Body, BoxError},
     serve::ServeSettings,
+    unparsed::Stream,
 };
 
 /// One client.
@@ -42,9 +43,10 @@ impl Connection {
         // Small answers leave at once; a failure only makes them slower.
         let _ = stream.set_nodelay(true);
         let stream = Impatient::new(stream, self.settings.stalled, Arc::clone(&self.clock));
+        let mut stream = Stream::new(stream, self.door.clone());
         let activity = Arc::new(Activity::new(Arc::clone(&self.shares), Arc::clone(&self.clock)));
         let reads = Arc::clone(&activity);
-        let stream = InspectReader::new(stream, move |bytes: &[u8]| reads.read(bytes));
+        let inspected = InspectReader::new(stream.clone(), move |bytes: &[u8]| reads.read(bytes));
         let service = service_fn(|request: Request<Incoming>| {
             let answer = UnderWay::begin(&activity).map(Arc::new).map(|under_way| {
                 let request = Arriving::of(request, Arc::clone(&under_way), Arc::clone(&self.clock));
@@ -62,7 +64,7 @@ impl Connection {
                 Ok::<Response<Answered>, h2::Error>(response.map(|body| Answered { body, under_way }))
             }
         });
-        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(inspected), service));
         // When the client was told to go.
         let mut told = None;
         loop {
@@ -70,6 +72,13 @@ impl Connection {
                 result = connection.as_mut() => {
                     if let Err(error) = result {
                         tracing::debug!(error, "a connection ended early");
+                        match error.downcast_ref::<hyper::Error>() {
+                            Some(error) if error.is_timeout() && activity.is_begun() => {
+                                stream.time_out(&*self.clock).await;
+                            }
+                            Some(error) if error.is_parse() => stream.read_on(&*self.clock).await,
+                            _ => {}
+                        }
                     }
                     return;
                 }
@@ -80,6 +89,9 @@ impl Connection {
                 () = self.last_request(&activity), if told.is_none() => {}
                 rest = self.too_long(&activity, told) => {
                     // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
+                    if rest == Rest::Fresh && activity.is_begun() {
+                        stream.time_out(&*self.clock).await;
+                    }
                     if rest != Rest::Between || told.is_some() {
                         return;
                     }

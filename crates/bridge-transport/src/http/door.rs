@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task,
+    time::Duration,
 };
 
 use bridge_protocol::Code;
@@ -25,8 +26,9 @@ use http::{
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt, util::BoxCloneSyncService};
-use tracing::Instrument;
+use tower::{Layer, Service, ServiceExt, util::BoxCloneSyncService};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::{Instrument, Span};
 
 use super::{
     calls::{self, heartbeat::Polls},
@@ -48,6 +50,9 @@ type Responding = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>
 
 /// Pages of messages that are made at one time.
 const PAGES: usize = 2;
+
+/// How long a browser may remember what it was told before its page's first call.
+const PREFLIGHT: Duration = Duration::from_secs(600);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -104,6 +109,7 @@ impl Builder {
             router: Router::new(),
             files: Files::new(page),
             mounts,
+            cors: cors(),
             reader: Reader::new(limits, Arc::clone(bridge.clock()), closing.clone()),
             heads: Budget::new(limits.heads),
             answers: Budget::new(limits.answers),
@@ -151,6 +157,7 @@ pub(crate) struct Shared {
     guard: Guard,
     router: Router,
     mounts: Vec<(String, Mounted)>,
+    cors: CorsLayer,
     heads: Budget,
     calls: Semaphore,
     request_ids: RequestIds,
@@ -167,6 +174,14 @@ impl HttpDoor {
     /// to stop, and ends its connections.
     pub fn close(&self) {
         self.shared.closing.cancel();
+    }
+
+    /// The answer to a client that has sent no request yet.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        let id = self.shared.request_ids.of(&HeaderMap::new());
+        let mut response = refusal.into_response(&id);
+        finish(response.headers_mut(), &id);
+        response
     }
 
     pub(crate) fn bridge(&self) -> &Bridge {
@@ -199,6 +214,15 @@ where
     }
 }
 
+/// What a request is for.
+#[derive(Clone)]
+enum Target {
+    /// The service at this position.
+    Mounted(usize),
+    Call(Matched),
+    Nothing,
+}
+
 impl Shared {
     async fn respond<B>(self: Arc<Self>, request: Request<B>) -> Response<Body>
     where
@@ -211,57 +235,57 @@ impl Shared {
             .map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())))
             .map_err(Into::into)
             .boxed_unsync();
-        let request_id = self.request_ids.of(&parts.headers);
+        let id = self.request_ids.of(&parts.headers);
         let method = parts.method.clone();
-        let matched = self.router.find(parts.uri.path());
-        let mounted = self.mounted(parts.uri.path());
-        let path = match (mounted, &matched) {
-            (Some(mounted), _) => &self.mounts[mounted].0,
-            (None, Some(matched)) => matched.endpoint.template,
-            (None, None) => "",
+        let target = self.target(parts.uri.path());
+        let span = tracing::info_span!("request", id, %method, path = self.template(&target));
+        let mut response = match self.admit(&parts, &target) {
+            Ok(sharing) => {
+                let admitted =
+                    Admitted { shared: Arc::clone(&self), target, id: id.clone(), span: span.clone() };
+                let request = Request::from_parts(parts, body);
+                match sharing {
+                    Sharing::Own => admitted.answer(request).await,
+                    Sharing::With => {
+                        let Ok(response) = self.share(admitted, request).await;
+                        response
+                    }
+                }
+            }
+            Err(refusal) => refusal.into_response(&id),
         };
-        let span = tracing::info_span!("request", id = request_id, %method, path);
-        let mut sharing = Sharing::Own;
-        let admitted = Arc::clone(&self).admit(parts, body, mounted, matched, &mut sharing);
-        let answer = AssertUnwindSafe(admitted).catch_unwind().instrument(span.clone()).await;
-        let answer = answer.unwrap_or_else(|_| Err(Code::Internal.into()));
-        let mut response = answer.unwrap_or_else(|refusal| refusal.into_response(&request_id));
         tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
         if method == Method::HEAD {
             *response.body_mut() = body_of(Bytes::new());
         }
-        finish(response.headers_mut(), &request_id, sharing);
+        finish(response.headers_mut(), &id);
         response
     }
 
-    /// Lets a request in, or refuses it.
-    async fn admit(
-        self: Arc<Self>,
-        parts: Parts,
-        body: Body,
-        mounted: Option<usize>,
-        matched: Option<Matched>,
-        sharing: &mut Sharing,
-    ) -> Answer {
-        limits::check_head(&parts, &self.settings.limits)?;
-        self.guard.check_host(&parts)?;
-        let from = match (&mounted, &matched) {
-            (None, Some(matched)) => matched.endpoint.from(),
-            _ => From::Here,
+    /// Looks at the head of a request alone: is it sound, made under our name, and by a page that may ask?
+    fn admit(&self, parts: &Parts, target: &Target) -> Result<Sharing, Refusal> {
+        limits::check_head(parts, &self.settings.limits)?;
+        self.guard.check_host(parts)?;
+        let from = match target {
+            Target::Call(matched) => matched.endpoint.from(),
+            Target::Mounted(_) | Target::Nothing => From::Here,
         };
-        *sharing = self.guard.check_origin(&parts, from)?;
-        if let Some(response) = preflight(&parts, sharing) {
-            return Ok(response);
-        }
-        let call = match (&mounted, &matched) {
-            (None, Some(matched)) => matched.endpoint.call(&parts.method),
-            _ => None,
+        self.guard.check_origin(parts, from)
+    }
+
+    async fn call(self: Arc<Self>, parts: Parts, body: Body, target: Target) -> Answer {
+        let call = match &target {
+            Target::Call(matched) => matched.endpoint.call(&parts.method),
+            Target::Mounted(_) | Target::Nothing => None,
         };
         let _under_way = if call.is_some_and(Call::is_vital) { None } else { Some(self.begin(&parts)?) };
-        if let Some(mounted) = mounted {
-            return held::hold(self.pass_on(mounted, parts, body).await?, &self.answers);
-        }
-        let Some(Matched { endpoint, id }) = matched else { return Err(Code::NotFound.into()) };
+        let Matched { endpoint, id } = match target {
+            Target::Mounted(mounted) => {
+                return held::hold(self.pass_on(mounted, parts, body).await?, &self.answers);
+            }
+            Target::Nothing => return Err(Code::NotFound.into()),
+            Target::Call(matched) => matched,
+        };
         let Some(call) = call else {
             if parts.method == Method::OPTIONS {
                 let mut response = empty(StatusCode::NO_CONTENT);
@@ -293,12 +317,24 @@ impl Shared {
         Ok((place, share))
     }
 
-    /// The position of the service that is mounted at or above `path`.
-    fn mounted(&self, path: &str) -> Option<usize> {
+    /// What a path leads to: a mounted service, or what is mounted here for good.
+    fn target(&self, path: &str) -> Target {
         let below = |mount: &str| {
             path.strip_prefix(mount).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.mounts.iter().position(|(mount, _)| below(mount))
+        match self.mounts.iter().position(|(mount, _)| below(mount)) {
+            Some(mounted) => Target::Mounted(mounted),
+            None => self.router.find(path).map_or(Target::Nothing, Target::Call),
+        }
+    }
+
+    /// The path as the log shows it.
+    fn template(&self, target: &Target) -> &str {
+        match target {
+            Target::Mounted(mounted) => &self.mounts[*mounted].0,
+            Target::Call(matched) => matched.endpoint.template,
+            Target::Nothing => "",
+        }
     }
 
     async fn pass_on(&self, mounted: usize, parts: Parts, body: Body) -> Answer {
@@ -310,9 +346,47 @@ impl Shared {
         Ok(response)
     }
 
+    /// Answers a page of another origin, which browsers let read no more than they are told.
+    fn share(&self, admitted: Admitted, request: Request<Body>) -> Responding {
+        Box::pin(self.cors.layer(admitted).oneshot(request))
+    }
+
     /// Asks a mounted service. It is boxed so that the compiler need not look into it.
     fn ask(&self, mounted: usize, request: Request<Body>) -> Responding {
         Box::pin(self.mounts[mounted].1.clone().oneshot(request))
+    }
+}
+
+/// A request that was admitted, and is answered whatever happens on the way.
+#[derive(Clone)]
+struct Admitted {
+    shared: Arc<Shared>,
+    target: Target,
+    id: String,
+    span: Span,
+}
+
+impl Admitted {
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let Self { shared, target, id, span } = self;
+        let (parts, body) = request.into_parts();
+        let answer = AssertUnwindSafe(shared.call(parts, body, target)).catch_unwind().instrument(span).await;
+        let answer = answer.unwrap_or_else(|_| Err(Code::Internal.into()));
+        answer.unwrap_or_else(|refusal| refusal.into_response(&id))
+    }
+}
+
+impl Service<Request<Body>> for Admitted {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Responding;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> task::Poll<Result<(), Infallible>> {
+        task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Responding {
+        Box::pin(self.clone().answer(request).map(Ok))
     }
 }
 
@@ -326,42 +400,40 @@ fn is_acceptable(headers: &HeaderMap, call: Call) -> bool {
     }
 }
 
-/// The answer to a browser that asks whether a page of another origin may call.
-fn preflight(parts: &Parts, sharing: &Sharing) -> Option<Response<Body>> {
-    let asked = parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if parts.method != Method::OPTIONS || !asked || *sharing == Sharing::Own {
-        return None;
-    }
-    let mut response = empty(StatusCode::NO_CONTENT);
-    response.headers_mut().extend([
-        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PATCH, DELETE")),
-        (
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static(
-                "accept, content-type, idempotency-key, last-event-id, mcp-method, mcp-name, mcp-protocol-version, \
-                 mcp-session-id, x-bridge-client, x-request-id",
-            ),
-        ),
-        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
-    ]);
-    Some(response)
+/// What browsers are told on behalf of pages of other origins that were let in.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::mirror_request())
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers(
+            [
+                "accept",
+                "content-type",
+                "idempotency-key",
+                "last-event-id",
+                "mcp-method",
+                "mcp-name",
+                "mcp-protocol-version",
+                "mcp-session-id",
+                "x-bridge-client",
+                "x-request-id",
+            ]
+            .map(HeaderName::from_static),
+        )
+        .expose_headers(
+            ["location", "mcp-session-id", "retry-after", "x-request-id"].map(HeaderName::from_static),
+        )
+        .max_age(PREFLIGHT)
+        .vary([header::ORIGIN])
 }
 
 /// What every answer bears.
-fn finish(headers: &mut HeaderMap, request_id: &str, sharing: Sharing) {
+fn finish(headers: &mut HeaderMap, request_id: &str) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::try_from(request_id) {
         headers.insert(REQUEST_ID, id);
-    }
-    if let Sharing::With(origin) = sharing {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("location, mcp-session-id, retry-after, x-request-id"),
-        );
-        headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
 }
 

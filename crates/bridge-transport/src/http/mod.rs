@@ -17,6 +17,7 @@ mod response;
 mod router;
 mod serve;
 mod settings;
+mod unparsed;
 mod watchers;
 
 pub(crate) use door::Shared;

@@ -103,7 +103,7 @@ pub(crate) struct Router {
 }
 
 /// An endpoint and the parameter in its path.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Matched {
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) id: Option<String>,

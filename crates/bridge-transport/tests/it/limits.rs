@@ -38,11 +38,34 @@ async fn many_or_long_headers_are_431() {
     server.send(many(101)).await.is_problem(431, "headers_too_large");
     let long = with(request(Method::GET, "/api/sessions", ""), "x-long", &"x".repeat(64 << 10));
     server.send(long).await.is_problem(431, "headers_too_large");
-    // Beyond its own bounds the parser answers, without a body.
-    for head in ["x: 1\r\n".repeat(300), format!("x: {}\r\n", "x".repeat(200 << 10))] {
+    // Beyond the parser's own bounds too, and the client gets to read it, however much it still has to say.
+    for head in ["x: 1\r\n".repeat(300), format!("x: {}\r\n", "x".repeat(4 << 20))] {
         let answer = server.raw(format!("GET / HTTP/1.1\r\nhost: localhost\r\n{head}\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        is_unparsed(&answer, 431, "headers_too_large");
     }
+    // In the middle of a conversation as well.
+    let mut raw = server.connect_with("GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    raw.until("live").await;
+    raw.write("x: 1\r\n".repeat(300)).await;
+    is_unparsed(&raw.rest().await, 400, "bad_request");
+}
+
+/// Checks the answer to what never became a request.
+#[track_caller]
+fn is_unparsed(answer: &str, status: u16, code: &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with(&format!("http/1.1 {status} ")), "{answer}");
+    for field in [
+        "connection: close",
+        "content-type: application/problem+json",
+        &format!("content-length: {}", body.len()),
+    ] {
+        assert!(head.contains(&format!("\r\n{field}")), "{field}: {answer}");
+    }
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&problem["status"], &problem["code"]), (&status.into(), &code.into()));
+    assert!(head.contains(&format!("x-request-id: {}", problem["request_id"].as_str().unwrap())), "{answer}");
 }
 
 #[tokio::test]
@@ -331,7 +354,10 @@ async fn a_head_that_stops_coming_ends_the_connection() {
     serving.header_time = Duration::from_millis(50);
     let server = Server::with(|door| door, serving).await;
     // The parser's own clock.
-    assert_eq!(server.raw("GET / HTTP/1.1\r\nhost: loc").await, "");
+    is_unparsed(&server.raw("GET / HTTP/1.1\r\nhost: loc").await, 408, "request_timeout");
+    // Nothing was begun.
+    let mut raw = server.connect_with("GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(raw.rest().await.ends_with("}"));
     // Ours: before the parser knows which protocol it is.
     for beginning in ["", "P", "PRI * HTTP/2.0\r\n"] {
         let mut raw = server.connect().await;
