@@ -171,6 +171,20 @@ it("prolongs all that was taken together", () => {
   expect(Object.values(reduce(both, event).deliveries).map(({ lease }) => lease?.until)).toEqual([until, until]);
 });
 
+it("shows what is scheduled for the person when it is due, and not before", () => {
+  const { before, events } = record("accepted");
+  const sent = events.find(({ type }) => type === "message.accepted");
+  const at = (seq: number, event: Partial<Event>) => ({ ...sent, seq, cursor: before.cursor.replace(/\d+$/, `${seq}`), ...event }) as Event;
+  const early = reduce(begin(before), at(1_000, { message: null, deliveries: [] }));
+  expect([early.messages, early.deliveries]).toEqual([[], {}]);
+  const due = at(1_001, { type: "message.visible" });
+  const late = reduce(early, due);
+  expect(late.messages.map(({ text }) => text)).toEqual(["Are you there?"]);
+  expect(Object.keys(late.deliveries)).toEqual([sent?.delivery_id]);
+  // A snapshot may have shown it already.
+  expect(reduce({ ...late, cursor: early.cursor }, due).messages).toHaveLength(1);
+});
+
 it("recalls why a delivery went back", () => {
   const { after } = record("could-not");
   const view = begin({ ...after, data: after.data.map((message) => ({ ...message, deliveries: message.deliveries?.map((one) => ({ ...one, returned: undefined })) as never })) });
