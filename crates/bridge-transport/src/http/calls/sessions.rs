@@ -85,8 +85,8 @@ fn preview(message: &Message) -> bridge_protocol::Message {
     if let Some(text) = &mut wire.text
         && let Some((end, _)) = text.char_indices().nth(PREVIEW)
     {
-        text.truncate(end);
-        text.push('…');
+        // A new one: the whole would stay in memory behind its beginning.
+        *text = format!("{}…", &text[..end]);
     }
     wire
 }
