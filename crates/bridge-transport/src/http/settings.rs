@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::guard::Guard;
+
 /// The settings of a door.
 ///
 /// # Example
@@ -42,6 +44,16 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             limits: Limits::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Refuses what no door is built with.
+    ///
+    /// # Errors
+    /// The setting that is no host or origin.
+    pub fn check(&self) -> Result<(), InvalidSetting> {
+        Guard::new(self).map(drop)
     }
 }
 
