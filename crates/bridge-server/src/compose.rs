@@ -47,8 +47,7 @@ impl Server {
             .settings(settings)
             .page(page::file)
             .mount("/mcp", BoxCloneSyncService::new(endpoint.clone()))
-            .build()
-            .context("A host or an origin that is to be allowed makes no sense")?;
+            .build()?;
         Ok(Self { listener, address, bridge, endpoint, door })
     }
 

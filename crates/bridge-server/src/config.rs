@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
 use bridge_store::Durability;
+use bridge_transport::{InvalidSetting, Settings};
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, parse_level};
 
 /// Where the bridge listens unless told otherwise.
 pub(crate) const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8765);
@@ -70,10 +70,11 @@ impl Default for Config {
 pub(crate) struct Layer {
     /// Address to listen on; loopback only, as there is no authentication yet [default: 127.0.0.1:8765]
     #[arg(long, env = "BRIDGE_LISTEN", value_name = "ADDRESS", value_parser = parse_listen, hide_env_values = true)]
-    #[serde(deserialize_with = "listen")]
+    #[serde(deserialize_with = "read_listen")]
     pub(crate) listen: Option<SocketAddr>,
     /// Directory of the data, made if it is not there [default: bridge-data]
     #[arg(long, env = "BRIDGE_DATA", value_name = "DIRECTORY", hide_env_values = true)]
+    #[serde(deserialize_with = "read_data")]
     pub(crate) data: Option<PathBuf>,
     /// What a confirmed message outlives: power failures (full), or the end of the process (normal) [default: full]
     #[arg(
@@ -84,23 +85,27 @@ pub(crate) struct Layer {
         hide_possible_values = true
     )]
     pub(crate) durability: Option<DurabilityMode>,
-    /// Origin of another page that may call, such as `https://notes.example`; may be repeated
+    /// Origins of other pages that may call, such as `https://notes.example`; repeated or comma-separated
     #[arg(
         long,
         env = "BRIDGE_ALLOW_ORIGIN",
         value_name = "ORIGIN",
         value_delimiter = ',',
+        value_parser = parse_origin,
         hide_env_values = true
     )]
+    #[serde(deserialize_with = "read_origins")]
     pub(crate) allow_origin: Option<Vec<String>>,
-    /// Another name this server answers under, such as `bridge.example`; may be repeated
+    /// Other names this server answers under, such as `bridge.example`; repeated or comma-separated
     #[arg(
         long,
         env = "BRIDGE_ALLOW_HOST",
         value_name = "HOST",
         value_delimiter = ',',
+        value_parser = parse_host,
         hide_env_values = true
     )]
+    #[serde(deserialize_with = "read_hosts")]
     pub(crate) allow_host: Option<Vec<String>>,
     /// Form of the log on standard error: text or json [default: text]
     #[arg(
@@ -111,8 +116,10 @@ pub(crate) struct Layer {
         hide_possible_values = true
     )]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged: off, error, warn, info, debug, trace, or by part [default: info]
-    #[arg(long, env = "BRIDGE_LOG", value_name = "LEVEL", hide_env_values = true)]
+    /// What is logged: off, error, warn, info, debug or trace; or by part, such as
+    /// `warn,bridge_transport=debug` [default: info]
+    #[arg(long, env = "BRIDGE_LOG", value_name = "LEVEL", value_parser = parse_level, hide_env_values = true)]
+    #[serde(deserialize_with = "read_level")]
     pub(crate) log_level: Option<String>,
 }
 
@@ -140,18 +147,17 @@ impl Layer {
     ///
     /// # Errors
     /// That it cannot be read; or the line and the key that are wrong.
-    pub(crate) fn read(file: &Path) -> Result<Self> {
-        let text = fs::read_to_string(file)
-            .with_context(|| format!("The configuration file {} cannot be read", file.display()))?;
-        Self::parse(&text).with_context(|| format!("The configuration file {} is wrong", file.display()))
+    pub(crate) fn read(file: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"))?;
+        Self::parse(&text)
     }
 
-    fn parse(text: &str) -> Result<Self> {
+    fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start).min(text.len());
             let number = text[..start].matches('\n').count() + 1;
             let line = text.lines().nth(number - 1).unwrap_or_default().trim();
-            anyhow::anyhow!("line {number}, `{line}`: {}", error.message().replace('\n', ", "))
+            format!("line {number}, `{line}`: {}", error.message().replace('\n', ", "))
         })
     }
 
@@ -170,37 +176,62 @@ impl Layer {
     }
 }
 
-impl Config {
-    /// Refuses what would not be safe.
-    ///
-    /// # Errors
-    /// A sentence that says what to do instead.
-    pub(crate) fn check(&self) -> Result<()> {
-        if !self.listen.ip().is_loopback() {
-            bail!(
-                "The bridge does not listen on {}: there is no authentication yet, so whoever reaches it could read and \
-                 write everything. Use a loopback address, such as --listen 127.0.0.1:{}, and reach it from elsewhere \
-                 through a tunnel or a proxy that checks who is there.",
-                self.listen,
-                self.listen.port(),
-            );
-        }
-        Ok(())
-    }
-}
-
-/// Reads an address to listen on. `localhost` is the one name it knows.
+/// Reads an address to listen on, which nobody else must reach. `localhost` is the one name it knows.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let address = match text.strip_prefix("localhost:") {
         Some(port) => format!("{}:{port}", Ipv4Addr::LOCALHOST),
         None => text.to_owned(),
     };
-    address.parse().map_err(|_| format!("an address reads like {LISTEN}"))
+    let address: SocketAddr = address.parse().map_err(|_| format!("an address reads like {LISTEN}"))?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err(format!(
+        "there is no authentication yet, so whoever reaches it could read and write everything. Use a \
+         loopback address, such as 127.0.0.1:{}, and reach it from elsewhere through a tunnel or a proxy \
+         that checks who is there",
+        address.port(),
+    ))
 }
 
-fn listen<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_listen(&text).map(Some).map_err(serde::de::Error::custom)
+fn parse_origin(text: &str) -> Result<String, InvalidSetting> {
+    let mut settings = Settings::default();
+    settings.allowed_origins.push(text.to_owned());
+    settings.check().map(|()| text.to_owned())
+}
+
+fn parse_host(text: &str) -> Result<String, InvalidSetting> {
+    let mut settings = Settings::default();
+    settings.allowed_hosts.push(text.to_owned());
+    settings.check().map(|()| text.to_owned())
+}
+
+fn read_listen<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    parse_listen(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
+}
+
+fn read_data<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let data = PathBuf::deserialize(from)?;
+    if data.as_os_str().is_empty() { Err(D::Error::custom("no directory is named")) } else { Ok(Some(data)) }
+}
+
+fn read_origins<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    each(&Vec::deserialize(from)?, parse_origin)
+}
+
+fn read_hosts<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    each(&Vec::deserialize(from)?, parse_host)
+}
+
+fn read_level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    parse_level(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
+}
+
+fn each<E: Error>(
+    texts: &[String],
+    parse: fn(&str) -> Result<String, InvalidSetting>,
+) -> Result<Option<Vec<String>>, E> {
+    texts.iter().map(|text| parse(text)).collect::<Result<_, _>>().map(Some).map_err(E::custom)
 }
 
 #[cfg(test)]
@@ -219,7 +250,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
-        let error = Layer::parse("data = '/srv/a'\nlissten = '127.0.0.1:1'\n").unwrap_err().to_string();
+        let error = Layer::parse("data = '/srv/a'\nlissten = '127.0.0.1:1'\n").unwrap_err();
         assert!(error.starts_with("line 2, `lissten = '127.0.0.1:1'`: unknown field `lissten`"), "{error}");
     }
 
@@ -228,10 +259,21 @@ mod tests {
         for (text, expected) in [
             ("\n\nlisten = 'here'", "line 3, `listen = 'here'`: an address reads like"),
             ("durability = 'some'", "line 1, `durability = 'some'`: unknown variant `some`"),
+            ("listen = '0.0.0.0:1'", "line 1, `listen = '0.0.0.0:1'`: there is no authentication yet"),
+            (
+                "allow_origin = ['https://a.example', '*']",
+                "line 1, `allow_origin = ['https://a.example', '*']`: \"*\" is",
+            ),
+            (
+                "allow_host = ['http://a.example']",
+                "line 1, `allow_host = ['http://a.example']`: \"http://a.example\" is",
+            ),
+            ("log_level = 'loud'", "line 1, `log_level = 'loud'`: a level is"),
+            ("data = ''", "line 1, `data = ''`: no directory is named"),
             ("data = 7", "line 1, `data = 7`: invalid type: integer `7`"),
             ("data = ", "line 1, `data =`: "),
         ] {
-            let error = Layer::parse(text).unwrap_err().to_string();
+            let error = Layer::parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
     }
@@ -245,8 +287,7 @@ mod tests {
             ("192.168.0.4:1", false),
             ("[::]:1", false),
         ] {
-            let config = Config { listen: address.parse().unwrap(), ..Config::default() };
-            assert_eq!(config.check().is_ok(), safe, "{address}");
+            assert_eq!(parse_listen(address).is_ok(), safe, "{address}");
         }
     }
 

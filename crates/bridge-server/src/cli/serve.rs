@@ -3,7 +3,10 @@
 use std::{path::PathBuf, pin::pin, process::ExitCode, time::Duration};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +24,14 @@ pub(super) struct Serve {
     #[command(flatten)]
     settings: Layer,
     /// Read what neither a flag nor the environment says from this TOML file
-    #[arg(long, env = "BRIDGE_CONFIG", value_name = "FILE", hide_env_values = true)]
-    config: Option<PathBuf>,
+    #[arg(
+        long,
+        env = "BRIDGE_CONFIG",
+        value_name = "FILE",
+        value_parser = PathBufValueParser::new().try_map(|file| Layer::read(&file)),
+        hide_env_values = true
+    )]
+    config: Option<Layer>,
 }
 
 /// What a program that starts a bridge wants to know.
@@ -35,18 +44,9 @@ struct Started {
 
 impl Serve {
     pub(super) fn run(self, runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-        let config = self.config()?;
+        let config = self.settings.over(self.config.unwrap_or_default().over(Config::default()));
         telemetry::install(config.log_format, &config.log_level)?;
-        config.check()?;
         runtime.block_on(serve(&config, output))
-    }
-
-    fn config(self) -> Result<Config> {
-        let file = match self.config {
-            Some(file) => Layer::read(&file)?,
-            None => Layer::default(),
-        };
-        Ok(self.settings.over(file.over(Config::default())))
     }
 }
 

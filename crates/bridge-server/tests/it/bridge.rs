@@ -65,6 +65,17 @@ impl Data {
         self.path().to_str().unwrap().to_owned()
     }
 
+    /// The directory that the data would be in.
+    pub(crate) fn home(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// What there is in it.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.home()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     /// Writes a file beside the data.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.path().join(name);

@@ -228,14 +228,42 @@ async fn the_data_belongs_to_one_process() {
 }
 
 #[test]
-fn an_address_that_others_reach_is_refused() {
+fn a_setting_that_makes_no_sense_is_named_before_anything_is_made() {
     let data = Data::new();
-    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8765"] {
-        let output = run(&["serve", "--listen", address, "--data", &data.text()]);
-        assert_eq!(output.status.code(), Some(1), "{address}");
-        assert!(stderr(&output).contains("there is no authentication yet"), "{}", stderr(&output));
+    let serve = || {
+        let mut program = program();
+        // What is made below the working directory is seen too.
+        program.current_dir(data.home()).arg("serve");
+        program
+    };
+    let refused = |setting: &str, expected: &str, program: &mut Command| {
+        let output = program.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(setting) && said.contains(expected), "{setting}, {expected}: {said}");
+        assert_eq!((stdout(&output), data.names()), (String::new(), Vec::new()), "{said}");
+    };
+    let settings = [
+        ("--listen", "BRIDGE_LISTEN", "here", "an address reads like 127.0.0.1:8765"),
+        ("--listen", "BRIDGE_LISTEN", "0.0.0.0:0", "there is no authentication yet"),
+        ("--listen", "BRIDGE_LISTEN", "[::]:0", "there is no authentication yet"),
+        ("--listen", "BRIDGE_LISTEN", "192.0.2.1:8765", "there is no authentication yet"),
+        ("--data", "BRIDGE_DATA", "", "a value is required"),
+        ("--durability", "BRIDGE_DURABILITY", "some", "possible values: full, normal"),
+        ("--allow-origin", "BRIDGE_ALLOW_ORIGIN", "*", "is no origin such as https://notes.example"),
+        ("--allow-origin", "BRIDGE_ALLOW_ORIGIN", "https://a.example,", "is no origin such as"),
+        ("--allow-host", "BRIDGE_ALLOW_HOST", "http://a.example", "is no host such as bridge.example"),
+        ("--log-format", "BRIDGE_LOG_FORMAT", "xml", "possible values: text, json"),
+        ("--log-level", "BRIDGE_LOG", "loud", "a level is off, error, warn"),
+        ("--config", "BRIDGE_CONFIG", "/nowhere/bridge.toml", "it cannot be read"),
+        ("--public-url", "", "https://a.example", "unexpected argument"),
+    ];
+    for (flag, variable, value, expected) in settings {
+        refused(flag, expected, serve().args([flag, value]));
+        if !variable.is_empty() {
+            refused(flag, expected, serve().env(variable, value));
+        }
     }
-    assert!(!data.path().exists(), "a server that may not start left something behind");
 }
 
 #[test]
@@ -293,20 +321,26 @@ fn data_that_is_not_there_is_said() {
 }
 
 #[test]
-fn a_wrong_configuration_names_file_line_and_key() {
+fn a_wrong_configuration_names_file_line_and_key_before_anything_is_made() {
     let data = Data::new();
-    let file = data.file("bridge.toml", "data = '/tmp/x'\n\nlissten = '127.0.0.1:0'\n");
-    let output = run(&["serve", "--config", &file]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = stderr(&output);
-    assert!(
-        said.contains(&file) && said.contains("line 3") && said.contains("unknown field `lissten`"),
-        "{said}"
-    );
-
-    let output = run(&["serve", "--config", "/nowhere/bridge.toml"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("/nowhere/bridge.toml cannot be read"), "{}", stderr(&output));
+    for (line, expected) in [
+        ("lissten = '127.0.0.1:0'", "unknown field `lissten`"),
+        ("listen = '0.0.0.0:0'", "there is no authentication yet"),
+        ("data = ''", "no directory is named"),
+        ("durability = 'some'", "unknown variant `some`"),
+        ("allow_origin = ['*']", "is no origin such as https://notes.example"),
+        ("allow_host = ['http://a.example']", "is no host such as bridge.example"),
+        ("log_format = 'xml'", "unknown variant `xml`"),
+        ("log_level = 'loud'", "a level is off, error, warn"),
+    ] {
+        let file = data.file("bridge.toml", &format!("# Comment\n\n{line}\n"));
+        let output = program().current_dir(data.home()).args(["serve", "--config", &file]).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let place = format!("line 3, `{line}`");
+        assert!(said.contains(&file) && said.contains(&place) && said.contains(expected), "{said}");
+        assert_eq!(data.names(), ["bridge.toml"], "{said}");
+    }
 }
 
 #[test]
