@@ -72,7 +72,8 @@ impl<S: Store> FaultyStore<S> {
         *lock(&self.faults.broken) = None;
     }
 
-    /// Lets nobody [`get`](Store::get) the row with this key any more.
+    /// Lets nobody [`get`](Store::get) the row with this key any more, nor [`scan`](Store::scan) a page
+    /// that it is on.
     pub fn damage(&self, key: RowKey) {
         lock(&self.faults.damaged).push(key);
     }
@@ -85,6 +86,13 @@ impl<S: Store> FaultyStore<S> {
     /// Lets commits go on.
     pub fn let_go(&self) {
         self.faults.held.send_replace(false);
+    }
+
+    fn readable(&self, keys: &[RowKey], operation: &'static str) -> Result<(), StoreError> {
+        if lock(&self.faults.damaged).iter().any(|damaged| keys.contains(damaged)) {
+            return Err(error(StoreErrorKind::Corrupt, operation));
+        }
+        Ok(())
     }
 
     fn writable(&self, operation: &'static str) -> Result<(), StoreError> {
@@ -130,14 +138,14 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
-        if lock(&self.faults.damaged).iter().any(|damaged| keys.contains(damaged)) {
-            return Err(error(StoreErrorKind::Corrupt, "get"));
-        }
+        self.readable(keys, "get")?;
         self.inner.get(shard, keys).await
     }
 
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
-        self.inner.scan(shard, index, limit).await
+        let rows = self.inner.scan(shard, index, limit).await?;
+        self.readable(&rows.iter().map(Row::key).collect::<Vec<_>>(), "scan")?;
+        Ok(rows)
     }
 
     async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError> {
