@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::{Class, StoreErrorKind};
+use bridge_core::{Class, IdempotencyScope, RowKey, StoreErrorKind};
 use bridge_runtime::Policy;
 use bridge_testkit::fault::Fault;
 use bridge_transport::ServeSettings;
@@ -45,6 +45,57 @@ async fn a_full_disk_is_507_and_heals() {
         server.post(&path, r#"{"text": "a"}"#).await.status == 201
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_told_to_who_names_it_and_everybody_else_goes_on() {
+    let server = Server::start().await;
+    let (hurt, sound) = (server.session().await, server.session().await);
+    let messages = |session: &str| format!("/api/sessions/{session}/messages");
+    let send = |session: &str, key| {
+        with(request(Method::POST, &messages(session), r#"{"text": "a"}"#), "idempotency-key", key)
+    };
+    let said = server.say(&hurt, "b").await;
+    server.say(&sound, "b").await;
+    server.store.damage(RowKey::Message(said["message_id"].as_str().unwrap().parse().unwrap()));
+    let to = format!("session:{hurt}/agent").parse().unwrap();
+    let scope = IdempotencyScope { from: "user".parse().unwrap(), to, key: "k".parse().unwrap() };
+    server.store.damage(RowKey::Idempotency(scope));
+
+    for _ in 0..2 {
+        server.get(&messages(&hurt)).await.is_problem(500, "store_damaged");
+        let (damaged, neighbour) = tokio::join!(server.send(send(&hurt, "k")), server.send(send(&hurt, "l")));
+        damaged.is_problem(500, "store_damaged");
+        assert!(neighbour.status.is_success(), "{neighbour:?}");
+        assert!(server.send(send(&sound, "k")).await.status.is_success());
+        let delivery = said["deliveries"][0]["id"].as_str().unwrap();
+        for path in [
+            "/health/ready".to_owned(),
+            messages(&sound),
+            format!("/api/sessions/{hurt}"),
+            format!("/api/sessions/{sound}/events"),
+            format!("/api/deliveries/{delivery}"),
+        ] {
+            assert_eq!(server.get(&path).await.status, 200, "{path}");
+        }
+        for session in [&hurt, &sound] {
+            server.reply(session, "anna", "c").await;
+        }
+    }
+    assert_eq!(server.get("/health").await.json()["status"], "healthy");
+}
+
+#[tokio::test]
+async fn a_store_that_is_damaged_where_everybody_writes_is_not_ready() {
+    let server = Server::start().await;
+    let path = format!("/api/sessions/{}/messages", server.session().await);
+    server.store.break_down(StoreErrorKind::Corrupt);
+    server.post(&path, r#"{"text": "a"}"#).await.is_problem(503, "outcome_unknown");
+    until(async || server.get("/health/ready").await.status == 503).await;
+    assert_eq!(server.get("/health/ready").await.json()["checks"]["store"], "damaged");
+    assert_eq!(server.get("/health").await.json()["status"], "degraded");
+    server.post(&path, r#"{"text": "a"}"#).await.is_problem(500, "store_damaged");
+    assert_eq!(server.get("/api/events").await.status, 200);
 }
 
 #[tokio::test]
