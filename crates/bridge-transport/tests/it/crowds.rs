@@ -157,24 +157,37 @@ async fn requests_of_http2_are_bounded_over_all_connections() {
     .await;
 }
 
+/// Whether another client of HTTP/2 is answered.
+async fn is_served(server: &Server) -> bool {
+    match http2(server, 65_535).await {
+        Some(mut client) => soon(client.send_request(get("/health"))).await.is_ok(),
+        None => false,
+    }
+}
+
 #[tokio::test]
 async fn connections_of_http2_are_bounded() {
     let server = serving(|settings| settings.http2_connections = 1).await;
     let mut first = http2(&server, 65_535).await.unwrap();
     assert_eq!(soon(first.send_request(get("/health"))).await.unwrap().status(), 200);
-    let mut beyond = server.connect().await;
-    // In parts, as it may come.
-    beyond.write("PRI * HT").await;
-    beyond.write("TP/2.0\r\n\r\nSM\r\n\r\n").await;
-    assert!(!beyond.rest().await.contains("HTTP/1.1 2"));
+    let mut old = server.connect().await;
+    let live = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    old.write(live).await;
+    old.until("live").await;
+    for _ in 0..3 {
+        let mut beyond = server.connect().await;
+        // In parts, as it may come.
+        beyond.write("PRI * HT").await;
+        beyond.write("TP/2.0\r\n\r\nSM\r\n\r\n").await;
+        assert!(!beyond.rest().await.contains("HTTP/1.1 2"));
+        assert!(!is_served(&server).await);
+    }
     assert_eq!(server.get("/health").await.status, 200);
+    old.write(live).await;
+    old.until("live").await;
     assert_eq!(soon(first.send_request(get("/health"))).await.unwrap().status(), 200);
     drop(first);
-    until(async || match http2(&server, 65_535).await {
-        Some(mut next) => next.send_request(get("/health")).await.is_ok(),
-        None => false,
-    })
-    .await;
+    until(async || is_served(&server).await).await;
 }
 
 #[tokio::test]
