@@ -314,10 +314,16 @@ async fn damaged_data_is_named_at_start_and_by_a_check() {
 #[test]
 fn data_that_is_not_there_is_said() {
     let data = Data::new();
-    let check = run(&["check", "--data", &data.text()]);
-    assert_eq!(check.status.code(), Some(1));
-    assert!(stderr(&check).contains(&data.text()), "{}", stderr(&check));
+    let refused = |expected: &str| {
+        let check = run(&["check", "--data", &data.text()]);
+        assert_eq!(check.status.code(), Some(1));
+        let said = stderr(&check);
+        assert!(said.contains(&data.text()) && said.contains(expected), "{said}");
+    };
+    refused("There is no directory");
     assert!(!data.path().exists(), "a check made a directory");
+    fs::create_dir(data.path()).unwrap();
+    refused("there is no bridge.db");
 }
 
 #[test]

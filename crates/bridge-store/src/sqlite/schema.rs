@@ -89,7 +89,11 @@ pub(super) fn lock(directory: &Path) -> PathBuf {
 pub(super) fn existing(directory: &Path) -> Result<PathBuf, Fault> {
     let file = database(directory);
     check_presence(&file)?;
-    if file.exists() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotFound).into()) }
+    if file.exists() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::NotFound, "there is no bridge.db").into())
+    }
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
