@@ -11,7 +11,7 @@ use crate::{compose, config};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// Directory of the data
+    /// Directory of the data, as `bridge serve` names it
     #[arg(long, env = "BRIDGE_DATA", hide_env_values = true, value_name = "DIRECTORY", default_value = config::DATA)]
     data: PathBuf,
 }

@@ -16,16 +16,16 @@ use crate::{client::Base, telemetry};
 pub(super) struct Mcp {
     #[command(subcommand)]
     command: Option<McpCommand>,
-    /// Name the agent, so that the bridge knows it when it is back
+    /// The agent's name, by which the bridge knows it when it comes back
     #[arg(long, value_name = "NAME", value_parser = agent)]
     agent: Option<Name>,
 }
 
 #[derive(Debug, Subcommand)]
 enum McpCommand {
-    /// Print what to tell a program so that it uses the bridge
+    /// Print the settings with which an MCP client uses the bridge
     Config {
-        /// The program
+        /// The MCP client
         #[arg(long, value_enum)]
         client: Program,
         /// The agent's name [default: a new one, such as claude-7f3a]

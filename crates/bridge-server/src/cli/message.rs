@@ -9,13 +9,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use bridge_core::{Address, SessionId, Side};
+use bridge_core::{Address, Name, SessionId, Side};
 use bridge_protocol as wire;
 use clap::{Args, ValueEnum};
 use http::{HeaderName, HeaderValue};
 use serde_json::value::to_raw_value;
 
-use super::output::{Output, clock, shown, shown_on_a_line};
+use super::{
+    output::{Output, clock, shown, shown_on_a_line},
+    session,
+};
 use crate::client::Client;
 
 /// The longest that a server lets a caller wait.
@@ -24,13 +27,14 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(super) struct Send {
     /// The session, as `bridge session list` shows it
+    #[arg(value_parser = session::id)]
     session: SessionId,
     /// What to say; `-` reads it from standard input
     #[arg(allow_hyphen_values = true)]
     text: String,
     /// Makes a repetition harmless: the same key and text are one message [default: a new one]
     #[arg(long)]
-    key: Option<String>,
+    key: Option<Name>,
     /// Give up if nobody has taken it after this time, such as 10m
     #[arg(long, value_name = "DURATION", value_parser = lifetime)]
     ttl: Option<Duration>,
@@ -48,7 +52,7 @@ enum From {
 impl Send {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
         let key = match self.key {
-            Some(key) => key,
+            Some(key) => key.to_string(),
             None => format!("cli-{:016x}", getrandom::u64().context("The system gives no random numbers")?),
         };
         let message = wire::SendMessage {
@@ -66,7 +70,7 @@ impl Send {
             headers: BTreeMap::new(),
         };
         let path = format!("/api/sessions/{}/messages", self.session);
-        let value = HeaderValue::from_str(&key).context("A key is plain text on one line")?;
+        let value = HeaderValue::from_str(&key).context("A key has ASCII characters only")?;
         let header = (HeaderName::from_static("idempotency-key"), value);
         let sent = client.post_with(&path, &message, Some(header), Duration::ZERO).await;
         if sent.as_ref().is_err_and(crate::client::ClientError::is_unknown) {
@@ -98,8 +102,8 @@ fn told_published(published: &wire::Published) -> String {
 
 #[derive(Debug, Args)]
 pub(super) struct Receive {
-    /// The session whose agent's side is taken from
-    #[arg(required_unless_present = "mailbox", conflicts_with = "mailbox")]
+    /// The session, as `bridge session list` shows it
+    #[arg(required_unless_present = "mailbox", conflicts_with = "mailbox", value_parser = session::id)]
     session: Option<SessionId>,
     /// The mailbox to take from instead, such as session:ID/agent
     #[arg(long)]
@@ -109,13 +113,13 @@ pub(super) struct Receive {
     wait: Duration,
     /// What you call yourself, so that you can come back for what you hold
     #[arg(long, value_name = "NAME")]
-    consumer: Option<String>,
-    /// At most so many messages, 100 in any case
+    consumer: Option<Name>,
+    /// At most so many messages, up to 100
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     max: u32,
     /// Names this attempt: repeating it gives the same messages again
     #[arg(long, value_name = "ID")]
-    attempt: Option<String>,
+    attempt: Option<Name>,
 }
 
 impl Receive {
@@ -124,12 +128,12 @@ impl Receive {
         let mailbox = self.mailbox.or(self.session.map(of_session)).expect("one of both is required");
         let receive = wire::Receive {
             mailbox: mailbox.to_string(),
-            consumer: self.consumer,
+            consumer: self.consumer.map(|name| name.to_string()),
             max: Some(self.max),
             max_bytes: None,
             wait_ms: Some(millis(self.wait)),
             lease_ms: None,
-            attempt_id: self.attempt,
+            attempt_id: self.attempt.map(|name| name.to_string()),
         };
         let received: wire::Received = client.post_with("/api/receive", &receive, None, self.wait).await?;
         if received.deliveries.is_empty() && !output.is_json() {

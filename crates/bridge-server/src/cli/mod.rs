@@ -28,10 +28,11 @@ use crate::client::{Base, Client, ClientError};
     disable_help_subcommand = true,
     after_help = "Begin with `bridge serve`, and open the page it names.\n\
                   \n\
-                  Exit codes: 0 done, 1 failed (receive: nothing there; check: damaged or in use), 2 not understood."
+                  Exit codes: 0 done; 1 failed (receive: nothing there; check: damaged or in use);\n\
+                  2 a command, an argument or a setting was not understood."
 )]
 struct Cli {
-    /// Bridge to call, for all but serve and check
+    /// Address of the bridge that is called; serve and check call none
     #[arg(
         long,
         global = true,
@@ -52,14 +53,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the bridge: the page, the API and the MCP door
+    /// Run the bridge: the web page, the HTTP API and the MCP endpoint
     Serve(serve::Serve),
     /// Begin a conversation, or list those there are
     #[command(subcommand)]
     Session(session::Session),
     /// Send a message into a session
     Send(message::Send),
-    /// Take the next messages of a session, as an agent does
+    /// Take the next messages of a session, as its agent; exits with 1 if there is none
     Receive(message::Receive),
     /// Answer a message that was received
     Reply(message::Reply),
@@ -67,7 +68,7 @@ enum Command {
     Tail(tail::Tail),
     /// Check the data of a bridge that is not running
     Check(check::Check),
-    /// Serve an MCP client over standard input and output, or print what to tell one
+    /// Connect an MCP client over standard input and output, or print a client's settings
     Mcp(mcp::Mcp),
     /// Print completions for a shell
     Completions {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use bridge_protocol::Time;
+use bridge_protocol::{Problem, Time};
 use serde::Serialize;
 use serde_json::json;
 
@@ -67,7 +67,11 @@ impl Output {
         }
         self.note(&format!("error: {error}"));
         let causes = error.chain().skip(1).map(ToString::to_string);
-        for cause in problem.and_then(|problem| problem.detail.clone()).into_iter().chain(causes) {
+        // Some say no more than their title.
+        let more = |problem: &Problem| {
+            problem.detail.clone().filter(|detail| !detail.eq_ignore_ascii_case(&problem.title))
+        };
+        for cause in problem.and_then(|problem| more(problem)).into_iter().chain(causes) {
             self.note(&format!("  because: {}", shown(&cause).replace('\n', "\n    ")));
         }
     }

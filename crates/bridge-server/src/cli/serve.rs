@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct Serve {
     #[command(flatten)]
     settings: Layer,
-    /// Read what neither a flag nor the environment says from this TOML file
+    /// TOML file with settings; flags and the environment count more
     #[arg(
         long,
         env = "BRIDGE_CONFIG",

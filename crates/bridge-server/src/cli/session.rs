@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use bridge_core::SessionId;
 use bridge_protocol::{OpenSession, Page, Session as WireSession};
 use clap::Subcommand;
 
@@ -39,6 +40,11 @@ impl Session {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Reads the id of a session.
+pub(super) fn id(text: &str) -> Result<SessionId, &'static str> {
+    text.parse().map_err(|_| "a session is one that `bridge session list` shows, or `default`")
 }
 
 /// The newest sessions, page by page.

@@ -10,12 +10,16 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use sse_stream::{Sse, SseStream};
 
-use super::output::{Output, clock, shown_on_a_line};
+use super::{
+    output::{Output, clock, shown_on_a_line},
+    session,
+};
 use crate::client::{Client, ClientError};
 
 #[derive(Debug, Args)]
 pub(super) struct Tail {
     /// Only what happens in this session
+    #[arg(value_parser = session::id)]
     session: Option<SessionId>,
     /// Begin after this place, as --json shows it in `cursor` [default: now]
     #[arg(long, value_name = "CURSOR")]

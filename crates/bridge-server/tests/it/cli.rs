@@ -76,6 +76,8 @@ async fn a_conversation_from_the_command_line() {
     assert_eq!(wrong.status.code(), Some(1));
     let problem: Value = serde_json::from_str(&stderr(&wrong)).unwrap();
     assert_eq!(problem["error"]["code"], "unknown_token");
+    let wrong = stderr(&at(&server, &["reply", "no-token", "x"]));
+    assert_eq!(wrong, "error: No delivery is known by this token (unknown_token)\n");
 }
 
 #[tokio::test]
@@ -162,6 +164,8 @@ fn what_is_not_understood_exits_with_two() {
         &["receive", "default", "--mailbox", "session:default/agent"],
         &["receive", "default", "--wait", "30"],
         &["send", "no-session", "text"],
+        &["send", "default", "text", "--key", ""],
+        &["receive", "default", "--consumer", ""],
         &["mcp", "config", "--client", "telnet"],
         &["--url", "https://bridge.example", "tail"],
         &["sing"],
