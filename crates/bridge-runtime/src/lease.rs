@@ -100,7 +100,7 @@ impl Bridge {
         let mut held = Vec::with_capacity(granted.len());
         for granted in granted {
             let message = match bytes {
-                0..PAGE_BYTES => self.content(granted.message).await?,
+                0..PAGE_BYTES => self.contents(&[granted.message]).await?.pop().flatten(),
                 _ => None,
             };
             bytes += message.as_ref().map_or(0, |message| message.payload.len());
@@ -111,26 +111,8 @@ impl Bridge {
 
     async fn leased(&self, granted: &[Granted]) -> Result<Vec<Leased>, Fault> {
         let ids: Vec<_> = granted.iter().map(|granted| granted.message).collect();
-        let messages = match self.messages_by_id(&ids).await {
-            Err(Fault::Damaged) => {
-                let mut messages = Vec::with_capacity(ids.len());
-                for id in ids {
-                    messages.push(self.content(id).await?);
-                }
-                messages
-            }
-            messages => messages?,
-        };
+        let messages = self.contents(&ids).await?;
         Ok(granted.iter().zip(messages).map(|(granted, message)| self.shown(granted, message)).collect())
-    }
-
-    /// The content of a message that is handed out; none if it is damaged, since its neighbours must not suffer from that.
-    async fn content(&self, id: MessageId) -> Result<Option<Arc<Message>>, Fault> {
-        match self.messages_by_id(&[id]).await {
-            Ok(mut messages) => Ok(messages.pop().flatten()),
-            Err(Fault::Damaged) => Ok(None),
-            Err(fault) => Err(fault),
-        }
     }
 
     fn shown(&self, granted: &Granted, message: Option<Arc<Message>>) -> Leased {

@@ -136,7 +136,7 @@ impl Bridge {
         let shows = |event: &Event| matches!(event.kind, EventKind::Accepted { .. } | EventKind::Visible);
         let ids: Vec<_> =
             events.iter().filter(|event| shows(event)).filter_map(|event| event.message).collect();
-        let mut messages = self.messages_by_id(&ids).await?.into_iter();
+        let mut messages = self.contents(&ids).await?.into_iter();
         Ok(events
             .into_iter()
             .map(|event| {

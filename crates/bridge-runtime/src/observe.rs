@@ -190,6 +190,26 @@ impl Bridge {
         Ok(messages)
     }
 
+    /// The same, and none where the content is damaged: its neighbours must not suffer from that.
+    pub(crate) async fn contents(&self, ids: &[MessageId]) -> Result<Vec<Option<Arc<Message>>>, Fault> {
+        let all = self.messages_by_id(ids).await;
+        if !matches!(all, Err(Fault::Damaged)) {
+            return all;
+        }
+        let mut contents = Vec::with_capacity(ids.len());
+        for id in ids {
+            contents.push(match self.messages_by_id(&[*id]).await {
+                Ok(mut message) => message.pop().flatten(),
+                Err(Fault::Damaged) => {
+                    tracing::error!(message = %id, "a message is shown without its content, which is damaged");
+                    None
+                }
+                Err(fault) => return Err(fault),
+            });
+        }
+        Ok(contents)
+    }
+
     /// A reader's own place in a conversation.
     ///
     /// # Errors

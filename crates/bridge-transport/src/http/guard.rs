@@ -208,7 +208,8 @@ impl Host {
             rest => Some(rest.strip_prefix(':')?.parse().ok()?),
         };
         let name = authority.host().to_ascii_lowercase();
-        (!name.is_empty()).then_some(Self { name, port })
+        // A wildcard would be taken for one, and match nothing.
+        (!name.is_empty() && !name.contains('*')).then_some(Self { name, port })
     }
 
     fn is_loopback(&self) -> bool {
@@ -377,7 +378,10 @@ mod tests {
         let refused = |settings: Settings| Guard::new(&settings).unwrap_err().value;
         let settings = Settings::default();
         assert_eq!(refused(Settings { allowed_hosts: vec!["a b".into()], ..settings.clone() }), "a b");
+        assert_eq!(refused(Settings { allowed_hosts: vec!["*".into()], ..settings.clone() }), "*");
         assert_eq!(refused(Settings { allowed_origins: vec!["*".into()], ..settings.clone() }), "*");
+        let any = "https://*.example";
+        assert_eq!(refused(Settings { allowed_origins: vec![any.into()], ..settings.clone() }), any);
         assert_eq!(
             refused(Settings { public_url: Some("bridge.example".into()), ..settings }),
             "bridge.example"

@@ -57,6 +57,11 @@ async fn a_damaged_row_is_told_to_who_names_it_and_everybody_else_goes_on() {
     };
     let said = server.say(&hurt, "b").await;
     server.say(&sound, "b").await;
+    // So much that the first one is no longer in memory.
+    let other = server.session().await;
+    for _ in 0..17 {
+        server.say(&other, &"x".repeat(1_000_000)).await;
+    }
     server.store.damage(RowKey::Message(said["message_id"].as_str().unwrap().parse().unwrap()));
     let to = format!("session:{hurt}/agent").parse().unwrap();
     let scope = IdempotencyScope { from: "user".parse().unwrap(), to, key: "k".parse().unwrap() };
@@ -73,7 +78,9 @@ async fn a_damaged_row_is_told_to_who_names_it_and_everybody_else_goes_on() {
             "/health/ready".to_owned(),
             messages(&sound),
             format!("/api/sessions/{hurt}"),
-            format!("/api/sessions/{sound}/events"),
+            format!("/api/sessions/{hurt}/events"),
+            "/api/sessions".to_owned(),
+            "/api/events?limit=1000".to_owned(),
             format!("/api/deliveries/{delivery}"),
         ] {
             assert_eq!(server.get(&path).await.status, 200, "{path}");

@@ -61,7 +61,11 @@ pub(super) async fn list(request: Request) -> Answer {
 async fn with_last_message(shared: &Shared, view: &SessionView) -> Result<Session, Fault> {
     let mut session = Session::new(view, shared.bridge.now());
     // A few, as the newest may be bounces.
-    let newest = shared.bridge.newest_messages(view.session.id, 4).await?;
+    let newest = match shared.bridge.newest_messages(view.session.id, 4).await {
+        // The list is no place to stumble over it: who opens the conversation is told.
+        Err(Fault::Damaged) => Vec::new(),
+        newest => newest?,
+    };
     let last = newest.iter().filter(|message| !is_bounce(message)).max_by_key(|message| message.seq);
     session.last_message = last.map(|message| Box::new(preview(message)));
     Ok(session)
