@@ -2,10 +2,11 @@
 
 use std::{convert::Infallible, future::Future, pin::Pin, task};
 
+use bridge_protocol::{Code, Problem};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -22,6 +23,9 @@ use crate::{
 
 /// The largest body of a request.
 pub(crate) const MAX_BODY: usize = 1 << 20;
+
+/// The longest text of a refusal that is passed on.
+const MAX_SENTENCE: usize = 300;
 
 /// Levels of nesting that a message may have.
 const MAX_DEPTH: usize = 64;
@@ -88,7 +92,7 @@ where
             let (mut parts, body) = request.into_parts();
             parts.extensions.insert(passage);
             let answer = inner.call(Request::from_parts(parts, body)).await?;
-            Ok(tidy(&method, answer.map(|body| Watched::new(body, guard))))
+            Ok(tidy(&method, answer.map(|body| Watched::new(body, guard))).await)
         })
     }
 }
@@ -169,9 +173,13 @@ fn depth(json: &[u8]) -> usize {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
+    is_of_type(headers, "application/json")
+}
+
+fn is_of_type(headers: &HeaderMap, wanted: &str) -> bool {
     let essence = |value: &HeaderValue| {
         let text = value.to_str().ok()?;
-        Some(text.split(';').next()?.trim().eq_ignore_ascii_case("application/json"))
+        Some(text.split(';').next()?.trim().eq_ignore_ascii_case(wanted))
     };
     headers.get(CONTENT_TYPE).and_then(essence).unwrap_or(false)
 }
@@ -195,7 +203,7 @@ fn about() -> Value {
 }
 
 /// Makes an answer of the protocol's library one that clients understand and that tells nothing of our insides.
-fn tidy<R>(method: &Method, answer: Response<R>) -> Response<BoxBody>
+async fn tidy<R>(method: &Method, answer: Response<R>) -> Response<BoxBody>
 where
     R: Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BoxError>,
@@ -204,11 +212,49 @@ where
         let text = "Something failed inside the bridge; try again";
         return *refuse(answer.status(), -32603, text, None);
     }
+    let of_the_protocol =
+        ["application/json", "text/event-stream"].iter().any(|kind| is_of_type(answer.headers(), kind));
+    if answer.status().is_client_error() && !of_the_protocol {
+        return problem(answer).await;
+    }
     let mut answer = answer.map(|body| body.map_err(Into::into).boxed_unsync());
     if method == Method::DELETE && answer.status() == StatusCode::ACCEPTED {
         *answer.status_mut() = StatusCode::NO_CONTENT;
     }
     answer
+}
+
+/// A refusal that the library says in plain words, in the form that the other doors give it.
+async fn problem<R>(answer: Response<R>) -> Response<BoxBody>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let (mut parts, body) = answer.into_parts();
+    let mut problem = Problem::new(match parts.status {
+        StatusCode::FORBIDDEN => Code::Forbidden,
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::NOT_ACCEPTABLE => Code::NotAcceptable,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::BodyTooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+        _ => Code::BadRequest,
+    });
+    problem.status = parts.status.as_u16();
+    problem.detail = sentence(body).await;
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    Response::from_parts(parts, json_body(&json!(problem)))
+}
+
+/// What a body says, if it is a short text.
+async fn sentence<R>(body: R) -> Option<String>
+where
+    R: Body<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let text = Limited::new(body, MAX_SENTENCE).collect().await.ok()?.to_bytes();
+    String::from_utf8(text.into()).ok().filter(|text| !text.is_empty())
 }
 
 fn refuse(status: StatusCode, code: i32, message: &str, id: Option<&Value>) -> Refused {
@@ -217,11 +263,14 @@ fn refuse(status: StatusCode, code: i32, message: &str, id: Option<&Value>) -> R
 }
 
 fn json_answer(status: StatusCode, value: &Value) -> Response<BoxBody> {
-    let body = Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed_unsync();
-    let mut answer = Response::new(body);
+    let mut answer = Response::new(json_body(value));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
+}
+
+fn json_body(value: &Value) -> BoxBody {
+    Full::new(Bytes::from(value.to_string())).map_err(|never| match never {}).boxed_unsync()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! What the protocol itself asks for, era by era.
 
-use http::{Method, StatusCode};
+use bridge_protocol::{Code, Problem};
+use http::{HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::support::{LEGACY, MODERN, Server};
+use crate::support::{Agent, LEGACY, MODERN, Server};
 
 #[tokio::test]
 async fn discover_tells_versions_tools_tasks_and_how_to_work() {
@@ -145,6 +146,70 @@ async fn a_foreign_host_or_origin_is_refused() {
         let (mut request, _) = agent.prepare("tools/list", json!({}));
         request.headers_mut().insert(header, value.parse().unwrap());
         assert_eq!(agent.send(request).await.status(), StatusCode::FORBIDDEN, "{header}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_below_the_protocol_is_a_problem_that_programs_read() {
+    type Headers<'a> = &'a [(&'static str, &'a [u8])];
+    const LATIN: &[u8] = b"\xff";
+
+    let server = Server::start().await;
+    let (modern, legacy) = (server.modern("a"), server.legacy("a").await);
+    let version: &[u8] = LEGACY.as_bytes();
+    let nobody: Headers = &[("mcp-session-id", b"nobody"), ("mcp-protocol-version", version)];
+    let cases: &[(&Agent, Method, Headers, u16, &str, &str)] = &[
+        (&modern, Method::PUT, &[], 405, "method_not_allowed", "Method Not Allowed"),
+        (&modern, Method::OPTIONS, &[], 405, "method_not_allowed", "Method Not Allowed"),
+        (&modern, Method::GET, &[], 405, "method_not_allowed", "Method Not Allowed"),
+        (&modern, Method::DELETE, &[], 405, "method_not_allowed", "Method Not Allowed"),
+        (&modern, Method::GET, &[("accept", b"text/html")], 406, "not_acceptable", "text/event-stream"),
+        (&modern, Method::POST, &[("accept", b"*/*")], 406, "not_acceptable", "application/json"),
+        (
+            &modern,
+            Method::POST,
+            &[("content-type", b"text/plain")],
+            415,
+            "unsupported_media_type",
+            "Content-Type",
+        ),
+        (&modern, Method::POST, &[("host", b"evil.example")], 403, "forbidden", "Host"),
+        (&modern, Method::POST, &[("host", b"")], 400, "bad_request", "missing Host"),
+        (&modern, Method::POST, &[("host", b"a b")], 400, "bad_request", "Host"),
+        (&modern, Method::POST, &[("host", LATIN)], 400, "bad_request", "Host"),
+        (&modern, Method::POST, &[("origin", b"http://evil.example")], 403, "forbidden", "Origin"),
+        (&modern, Method::POST, &[("origin", b"x")], 403, "forbidden", "Origin"),
+        (&modern, Method::POST, &[("origin", LATIN)], 403, "forbidden", "Origin"),
+        (&legacy, Method::POST, &[("mcp-session-id", b"")], 400, "bad_request", "Session ID is required"),
+        (&legacy, Method::GET, &[("mcp-session-id", b"")], 400, "bad_request", "Session ID is required"),
+        (&legacy, Method::DELETE, &[("mcp-session-id", b"")], 400, "bad_request", "Session ID is required"),
+        (&legacy, Method::POST, nobody, 404, "not_found", "Session not found"),
+        (&legacy, Method::GET, nobody, 404, "not_found", "Session not found"),
+        (&legacy, Method::POST, &[("mcp-protocol-version", b"1999")], 400, "bad_request", "Version: 1999"),
+        (&legacy, Method::GET, &[("mcp-protocol-version", b"1999")], 400, "bad_request", "Version: 1999"),
+        (&legacy, Method::DELETE, &[("mcp-protocol-version", b"1999")], 400, "bad_request", "Version: 1999"),
+    ];
+    for (agent, method, headers, status, code, says) in cases {
+        let (mut request, _) = agent.prepare("tools/list", json!({}));
+        *request.method_mut() = method.clone();
+        for (name, value) in *headers {
+            request.headers_mut().remove(*name);
+            if !value.is_empty() {
+                request.headers_mut().insert(*name, HeaderValue::from_bytes(value).unwrap());
+            }
+        }
+        // Without a socket, so that the request may lack what every client sends.
+        let (told, body) = server.endpoint.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let case = format!("{method} {headers:?}: {}", String::from_utf8_lossy(&body));
+        assert_eq!(told.status, *status, "{case}");
+        assert_eq!(told.headers["content-type"], "application/problem+json", "{case}");
+        let problem: Problem = serde_json::from_slice(&body).expect(&case);
+        let detail = problem.detail.clone().expect(&case);
+        assert!(detail.contains(says), "{case}");
+        let known = Code::ALL.iter().find(|known| known.as_str() == *code).unwrap();
+        assert_eq!(problem, Problem::new(*known).detail(detail), "{case}");
+        assert_eq!(told.headers.contains_key("allow"), *status == 405, "{case}");
     }
 }
 
