@@ -68,7 +68,7 @@ pub(crate) struct Pending {
     /// Messages that you took earlier and have not answered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     held: Vec<Shown>,
-    /// Whether more messages wait: answer these first.
+    /// Whether more messages wait for you: answer these first.
     has_more: bool,
     /// How to take the texts of the messages.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -265,13 +265,18 @@ pub(crate) fn pending(received: Received, call: &Call<'_>) -> CallToolResult {
         session_active: directive.reason != DirectiveReason::SessionClosed,
         status: "ok".to_owned(),
         next_poll_instruction: NextPoll::new(&directive),
-        has_more: depth > 0,
+        has_more: depth > 0 && answering_helps(&directive),
         note: texts.then(|| NOTE.to_owned()),
         what_to_do: what_to_do(&directive, !held.is_empty()).map(str::to_owned),
         directive: Told::new(&directive),
         messages,
         held,
     })
+}
+
+/// Whether a caller that answers what it has gets what waits. Else that waits for its time, or for others.
+fn answering_helps(directive: &Directive) -> bool {
+    directive.action == Action::Process || directive.reason == DirectiveReason::NoCredit
 }
 
 /// The result of a wait that ended without a message.

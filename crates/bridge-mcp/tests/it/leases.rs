@@ -30,8 +30,8 @@ async fn two_agents_never_get_the_same_message() {
     assert_eq!(first["has_more"], true);
     let busy = two.call("get_pending_messages", ask.clone()).await;
     assert_eq!(
-        (ids(&busy).len(), &busy["directive"]["reason"]),
-        (0, &json!("busy")),
+        (ids(&busy).len(), &busy["directive"]["reason"], &busy["has_more"]),
+        (0, &json!("busy"), &json!(false)),
         "the order is one's to keep"
     );
     for message in first["messages"].as_array().unwrap() {
@@ -172,6 +172,26 @@ async fn progress_keeps_a_message_and_release_gives_it_back() {
     let got = server.modern("b").call("get_pending_messages", ask).await;
     assert_eq!((&got["count"], &got["messages"][0]["attempt"]), (&json!(1), &json!(2)));
     assert_eq!(agent.refused("report_progress", with(json!({}))).await["code"], "lease_lost");
+}
+
+#[tokio::test]
+async fn what_waits_out_a_pause_is_no_reason_to_ask_at_once() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    let ask = json!({"session_id": session.to_string()});
+    let agent = server.modern("a");
+    for text in ["first", "second"] {
+        server.write(session, text).await;
+    }
+    let got = agent.call("get_pending_messages", ask.clone()).await;
+    assert_eq!((ids(&got).len(), &got["has_more"]), (2, &json!(false)));
+    let second = &got["messages"][1];
+    let later = json!({"message_id": second["id"], "handle": second["handle"], "delay_seconds": 10});
+    agent.call("release_message", later).await;
+    let none = agent.call("get_pending_messages", ask.clone()).await;
+    assert_eq!((&none["held"][0]["message"], &none["has_more"]), (&json!("first"), &json!(false)));
+    server.clock.advance(Duration::from_secs(10));
+    assert_eq!(ids(&agent.call("get_pending_messages", ask).await), [second["id"].as_str().unwrap()]);
 }
 
 #[tokio::test]
