@@ -69,7 +69,7 @@ pub(crate) async fn get(id: &str, call: &Call<'_>) -> Result<GetTaskResult, Erro
             if received.directive.action != Action::WaitAgain
                 || received.directive.reason == DirectiveReason::TaskOver =>
         {
-            completed(&pending(received, call))
+            completed(&pending(received, call).await)
         }
         Ok(_) if call.bridge.now() >= task.created_at + WAIT => completed(&nothing_yet()),
         Err(CallError::Refused(error @ ReceiveError::UnknownMailbox(_))) => {

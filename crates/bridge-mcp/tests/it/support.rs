@@ -15,7 +15,7 @@ use bridge_mcp::Endpoint;
 use bridge_protocol::text_payload;
 use bridge_runtime::{Bridge, NewMessage, Policy, ReceiveRequest};
 use bridge_store::MemoryStore;
-use bridge_testkit::clock::ManualClock;
+use bridge_testkit::{clock::ManualClock, fault::FaultyStore};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -37,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) clock: ManualClock,
     /// The endpoint itself, without a socket.
     pub(crate) endpoint: Endpoint,
+    /// What the bridge writes to; it fails when it is told to.
+    pub(crate) faults: FaultyStore<MemoryStore>,
     store: MemoryStore,
     addr: SocketAddr,
     accepting: JoinHandle<()>,
@@ -50,13 +52,14 @@ impl Server {
     async fn over(store: MemoryStore, clock: ManualClock, addr: SocketAddr) -> Self {
         // One wait at a time, so that a test can see that another one is over.
         let policy = Policy { max_waiting: 1, ..Policy::default() };
+        let faults = FaultyStore::new(store.clone());
         let bridge =
-            Bridge::builder(store.clone()).clock(clock.clone()).policy(policy).start().await.unwrap();
+            Bridge::builder(faults.clone()).clock(clock.clone()).policy(policy).start().await.unwrap();
         let endpoint = Endpoint::builder(bridge.clone(), Arc::new(store.clone())).shared_session().build();
         let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let accepting = tokio::spawn(accept(listener, endpoint.clone()));
-        Self { bridge, clock, endpoint, store, addr, accepting }
+        Self { bridge, clock, endpoint, faults, store, addr, accepting }
     }
 
     /// Another process over the same store: nothing of this one's memory goes on.

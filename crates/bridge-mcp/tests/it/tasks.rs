@@ -164,3 +164,22 @@ async fn an_agent_that_holds_too_much_is_told_so_instead_of_waiting() {
     assert_eq!((&said["directive"]["reason"], &said["has_more"]), (&json!("no_credit"), &json!(true)));
     assert_eq!(said["held"].as_array().unwrap().len(), 20);
 }
+
+#[tokio::test]
+async fn what_has_no_room_in_the_result_of_a_task_comes_in_the_next_result() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    let agent = server.with_tasks("a");
+    let task = begin(&agent, session).await;
+    for _ in 0..2 {
+        server.write(session, &"\u{7f}".repeat(5_000)).await;
+    }
+    let done = look(&agent, &task).await;
+    let said = &done.result()["result"]["structuredContent"];
+    assert_eq!((&said["count"], &said["has_more"]), (&json!(1), &json!(true)));
+    assert_eq!(look(&agent, &task).await.result(), done.result());
+    let next = agent.request("tools/call", wait(session)).await;
+    let said = &next.result()["structuredContent"];
+    assert_eq!((&said["count"], &said["has_more"]), (&json!(1), &json!(false)));
+    assert_eq!(said["messages"][0]["message"], "\\u{7f}".repeat(5_000));
+}

@@ -1,10 +1,13 @@
 //! What a model gets to see of bridged text.
 
-use bridge_core::{Address, Name, Side};
-use bridge_runtime::NewMessage;
+use std::time::Duration;
+
+use bridge_core::{Address, Name, SessionId, Side, StoreErrorKind};
+use bridge_runtime::{NewMessage, ReceiveRequest};
+use bridge_testkit::fault::Fault;
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Agent, Server};
 
 #[tokio::test]
 async fn bridged_text_is_data_with_a_sender_and_nothing_invisible() {
@@ -73,4 +76,143 @@ async fn one_message_that_is_too_long_is_cut_and_says_so() {
     let truncated = &result["structuredContent"]["messages"][0]["truncated"];
     assert!(truncated["shown_bytes"].as_i64().unwrap() < truncated["total_bytes"].as_i64().unwrap());
     assert!(truncated["note"].as_str().unwrap().contains("too long"));
+}
+
+/// Repeated, they come together and are too long to be shown together: little is much when it is written out.
+const SWELLING: [&str; 3] = ["a\u{7f}", "b\u{e0041}", "c\u{7f}"];
+
+/// The person writes `SWELLING`; gives it as it is shown.
+async fn write_swelling(server: &Server, session: SessionId) -> Vec<String> {
+    let mut shown = Vec::new();
+    for text in SWELLING {
+        server.write(session, &text.repeat(2_500)).await;
+        shown.push(text.escape_default().to_string().repeat(2_500));
+    }
+    shown
+}
+
+async fn ask(agent: &Agent, session: SessionId) -> Value {
+    agent.call("get_pending_messages", json!({"session_id": session.to_string()})).await
+}
+
+async fn answer_all(agent: &Agent, got: &Value) {
+    for message in got["messages"].as_array().unwrap() {
+        let answer = json!({"message_id": message["id"], "handle": message["handle"], "response": "x"});
+        agent.call("send_response_to_web", answer).await;
+    }
+}
+
+/// The texts of the messages, each of them whole.
+fn whole(got: &Value) -> Vec<&str> {
+    let messages = got["messages"].as_array().unwrap();
+    assert_eq!(got["count"], messages.len());
+    messages
+        .iter()
+        .inspect(|message| assert_eq!(message.get("truncated"), None))
+        .map(|message| message["message"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_would_be_cut_goes_back_and_comes_whole_in_the_next_result() {
+    let server = Server::start().await;
+    for agent in [server.modern("named"), server.modern(""), server.legacy("older").await] {
+        let session = server.open_session().await;
+        let texts = write_swelling(&server, session).await;
+        for (at, text) in texts.iter().enumerate() {
+            let got = ask(&agent, session).await;
+            assert_eq!(whole(&got), [text.as_str()]);
+            assert_eq!(got["has_more"], at < 2);
+            let state = server.bridge.session(session).await.unwrap();
+            assert_eq!((state.leased, state.pending), (1, 2 - u32::try_from(at).unwrap()));
+            answer_all(&agent, &got).await;
+        }
+        let snapshot = server.bridge.snapshot(session, None, 100).await.unwrap();
+        let failures = snapshot.messages.iter().flat_map(|(_, deliveries)| deliveries);
+        assert!(failures.map(|delivery| delivery.failures).all(|failures| failures == 0), "it costs nothing");
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_message_that_is_cut_comes_in_the_next_result() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    let agent = server.modern("a");
+    server.write(session, &"\u{7f}".repeat(30_000)).await;
+    server.write(session, "short").await;
+    let got = ask(&agent, session).await;
+    assert_eq!((&got["count"], &got["has_more"]), (&json!(1), &json!(true)));
+    assert!(got["messages"][0]["truncated"].is_object());
+    let next = ask(&agent, session).await;
+    assert_eq!((whole(&next), &next["has_more"]), (vec!["short"], &json!(false)));
+}
+
+#[tokio::test]
+async fn a_repeated_attempt_gives_what_was_shown_and_no_more() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    let agent = server.modern("a");
+    let texts = write_swelling(&server, session).await;
+    let attempt = json!({"session_id": session.to_string(), "attempt_id": "try"});
+    let first = agent.call("get_pending_messages", attempt.clone()).await;
+    assert_eq!(whole(&first), texts[..1]);
+    let again = agent.call("get_pending_messages", attempt.clone()).await;
+    assert_eq!(again, first);
+    answer_all(&agent, &again).await;
+    assert_eq!(whole(&agent.call("get_pending_messages", attempt).await), texts[1..2]);
+    assert_eq!(whole(&ask(&agent, session).await), texts[2..]);
+}
+
+/// What the agent called `a` asks of the bridge itself.
+fn request(session: SessionId) -> ReceiveRequest {
+    ReceiveRequest::new(Address::Session(session, Side::Agent)).consumer(Name::from_static("a")).max(10)
+}
+
+/// All messages of the session, in the hands of the agent called `a`: its attempt is to be repeated.
+async fn grant_all(server: &Server, session: SessionId) -> Value {
+    let granted = server.bridge.receive(request(session).attempt_id(Name::from_static("try"))).await.unwrap();
+    granted.handover.complete();
+    json!({"session_id": session.to_string(), "attempt_id": "try"})
+}
+
+#[tokio::test]
+async fn what_cannot_go_back_is_shown_cut() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    let agent = server.modern("a");
+    let texts = write_swelling(&server, session).await;
+    let attempt = grant_all(&server, session).await;
+    server.faults.fail(Fault::Before(StoreErrorKind::Unavailable));
+    let got = agent.call("get_pending_messages", attempt.clone()).await;
+    assert_eq!(server.faults.faults_left(), 0);
+    assert_eq!((&got["count"], &got["has_more"]), (&json!(3), &json!(false)));
+    for (at, text) in texts.iter().enumerate() {
+        let message = &got["messages"][at];
+        assert_eq!(message.get("truncated").is_some(), at > 0);
+        assert!(text.starts_with(message["message"].as_str().unwrap()));
+    }
+    assert_eq!(server.bridge.session(session).await.unwrap().leased, 3);
+    let again = agent.call("get_pending_messages", attempt).await;
+    assert_eq!((whole(&again), &again["has_more"]), (vec![texts[0].as_str()], &json!(true)));
+}
+
+#[tokio::test]
+async fn what_goes_back_comes_in_order_to_another_call_that_waits() {
+    let server = Server::start().await;
+    let session = server.open_session().await;
+    let agent = server.modern("a");
+    let texts = write_swelling(&server, session).await;
+    let attempt = grant_all(&server, session).await;
+    let waits = request(session).wait(Duration::from_secs(60));
+    let (waited, got) = tokio::join!(server.bridge.receive(waits), async {
+        let got = agent.call("get_pending_messages", attempt).await;
+        server.clock.advance(Duration::from_secs(60));
+        got
+    });
+    let waited = waited.unwrap();
+    waited.handover.complete();
+    let payload = &waited.deliveries[0].message.as_ref().unwrap().payload;
+    assert_eq!(bridge_protocol::text_of(payload).unwrap(), SWELLING[1].repeat(2_500));
+    assert_eq!((whole(&got), waited.deliveries.len()), (vec![texts[0].as_str()], 1));
+    assert_eq!(whole(&ask(&agent, session).await), texts[2..]);
 }
