@@ -70,7 +70,7 @@ pub enum Command {
     CancelTask(TaskId),
     /// The caller of a receive is gone: do not wait for it any longer. Not answered.
     Unpark(CallId),
-    /// An answer that granted leases never arrived: those its consumer has not used end. Not answered.
+    /// An answer that granted leases, or a part of it, never arrived: those its consumer has not used end. Not answered.
     AnswerLost(LostAnswer),
     /// Forget publishes whose time has passed, if they are still the ones that are remembered. Not answered.
     Forget(Vec<IdempotencyRecord>),

@@ -1,6 +1,6 @@
 //! The way into a shard's actor: one bounded channel.
 
-use bridge_core::{Answer, CallId, Command, LostAnswer};
+use bridge_core::{Answer, CallId, Command, DeliveryId, LostAnswer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::fault::Fault;
@@ -111,6 +111,18 @@ pub struct HandOver {
 impl HandOver {
     pub(crate) fn new(inlet: WeakInlet, lost: LostAnswer) -> Self {
         Self { lost: Some((inlet, lost)) }
+    }
+
+    /// These deliveries have no room in the answer after all: they go back before anything that is asked next.
+    pub async fn give_back(&mut self, without_room: &[DeliveryId]) {
+        let Some((inlet, lost)) = &mut self.lost else { return };
+        let (granted, rest) = lost.granted.iter().partition(|(delivery, _)| without_room.contains(delivery));
+        lost.granted = rest;
+        if let Some(inlet) = inlet.upgrade() {
+            let lost = LostAnswer { granted, repeatable: false, ..*lost };
+            // Who does not take it has stopped, and with it every lease.
+            let _ = inlet.0.send(Input::Notice(Command::AnswerLost(lost))).await;
+        }
     }
 
     /// The answer has arrived, as far as can be told.

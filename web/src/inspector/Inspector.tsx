@@ -190,7 +190,7 @@ const OUTCOMES: Record<string, string> = {
   nack: "failed",
   release: "put back",
   timeout: "fell silent",
-  answer_lost: "connection broke",
+  answer_lost: "did not arrive",
   dead: "given up",
   cancelled: "taken back",
 };

@@ -110,7 +110,7 @@ function returned(delivery: Known, now: number): Rung {
     case "release":
       return { ...rung, tone: "calm", words: left > 0 ? `The agent put it back. ${again}` : "The agent put it back. It waits to be handed out again." };
     case "answer_lost":
-      return { ...rung, words: `The agent’s connection broke before it had the message. ${again}` };
+      return { ...rung, words: `It did not reach the agent. ${again}` };
     default:
       return { ...rung, words: `The agent took it and fell silent. ${again}` };
   }

@@ -158,43 +158,45 @@ impl Shard {
         deliveries
     }
 
-    /// An answer that granted leases did not arrive. Where the attempt can be repeated, that gets some time.
+    /// An answer, or a part of it, did not arrive. Where the attempt can be repeated, that gets some time.
     pub(super) fn answer_lost(&mut self, lost: &LostAnswer, now: Timestamp, step: &mut Step) {
-        let batches: BTreeSet<Lease> = lost
-            .granted
-            .iter()
-            .filter_map(|(id, lease)| {
-                let grant = self.deliveries.get(id)?.grant.as_ref()?;
-                (grant.lease == *lease && grant.end.is_none()).then_some(grant.batch)
-            })
-            .collect();
-        for lease in batches {
-            // If a later answer tells of the batch, it does not matter that this one was lost.
-            let Some(batch) = self.batches.get_mut(&lease).filter(|batch| batch.told.answer <= lost.answer)
-            else {
+        let mut batches = BTreeSet::new();
+        let mut members = BTreeSet::new();
+        for (id, lease) in &lost.granted {
+            let grant = self.deliveries.get(id).and_then(|delivery| delivery.grant.as_ref());
+            let Some(grant) = grant.filter(|grant| grant.lease == *lease && grant.end.is_none()) else {
                 continue;
             };
-            let grace = if lost.repeatable { self.policy.lost_answer_grace } else { Duration::ZERO };
-            batch.told.lost_until = Some(now + grace);
-            if lost.repeatable {
-                self.timers.set(now + grace, Timer::AnswerLost(lease));
-            } else {
-                self.end_lost(lease, now, step);
+            // If a later answer tells of the batch, it does not matter that this one was lost.
+            if self.batches.get(&grant.batch).is_some_and(|batch| batch.told.answer <= lost.answer) {
+                batches.insert(grant.batch);
+                members.insert(*id);
+            }
+        }
+        if !lost.repeatable {
+            self.end_lost(&members, now, step);
+            return;
+        }
+        let until = now + self.policy.lost_answer_grace;
+        for lease in batches {
+            if let Some(batch) = self.batches.get_mut(&lease) {
+                batch.told.lost_until = Some(until);
+                self.timers.set(until, Timer::AnswerLost(lease));
             }
         }
     }
 
-    /// Ends what is left of a batch whose answer was lost: what its consumer has used shows that it was not.
-    pub(super) fn end_lost(&mut self, batch: Lease, now: Timestamp, step: &mut Step) {
-        let Some(members) = self
-            .batches
-            .get(&batch)
-            .filter(|batch| batch.told.lost_until.is_some_and(|until| until <= now))
-            .map(|batch| batch.members.clone())
-        else {
-            return;
-        };
-        for delivery in self.in_order(&members) {
+    /// Ends a batch whose answer was lost and whose attempt was not repeated.
+    pub(super) fn end_lost_batch(&mut self, batch: Lease, now: Timestamp, step: &mut Step) {
+        let lost = |batch: &&Batch| batch.told.lost_until.is_some_and(|until| until <= now);
+        if let Some(members) = self.batches.get(&batch).filter(lost).map(|batch| batch.members.clone()) {
+            self.end_lost(&members, now, step);
+        }
+    }
+
+    /// Ends leases that nobody was told of: what its consumer has used shows that it was.
+    fn end_lost(&mut self, members: &BTreeSet<DeliveryId>, now: Timestamp, step: &mut Step) {
+        for delivery in self.in_order(members) {
             if delivery.receipts.seen.is_none() {
                 let how = Return {
                     reason: ReturnReason::AnswerLost,

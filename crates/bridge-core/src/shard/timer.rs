@@ -63,7 +63,7 @@ impl Shard {
     pub(super) fn fire(&mut self, timer: Timer, now: Timestamp, step: &mut Step) {
         match timer {
             Timer::LeaseEnd(batch) => self.end_batch(batch, now, step),
-            Timer::AnswerLost(batch) => self.end_lost(batch, now, step),
+            Timer::AnswerLost(batch) => self.end_lost_batch(batch, now, step),
             Timer::Visible(delivery) => self.become_visible(delivery, now, step),
             Timer::Expire(delivery) => self.expire(delivery, now, step),
             Timer::Wait(call) => self.end_wait(call, step),

@@ -6,8 +6,7 @@ use bridge_core::{
     Action, Address, Directive, DirectiveReason, MessageId, Name, ReceiveError, SessionId, Side,
 };
 use bridge_protocol::{Code, Time};
-use bridge_runtime::{CallError, Credential, Leased, ReceiveRequest, Received, Settlement};
-use futures_util::future::join_all;
+use bridge_runtime::{CallError, Leased, ReceiveRequest, Received};
 use rmcp::model::{CallToolResponse, CallToolResult, JsonObject, ProgressNotificationParam};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -255,13 +254,12 @@ async fn take(request: ReceiveRequest, call: &Call<'_>) -> Result<Received, Refu
 
 /// The result of a receive: what it got goes the way of the answer, and what has no room in that goes back.
 pub(crate) async fn pending(received: Received, call: &Call<'_>) -> CallToolResult {
-    let Received { mut deliveries, held, directive, depth, handover } = received;
+    let Received { mut deliveries, held, directive, depth, mut handover } = received;
+    let rest: Vec<_> = deliveries.drain(that_fit(&deliveries)..).map(|leased| leased.id).collect();
+    if !rest.is_empty() {
+        handover.give_back(&rest).await;
+    }
     call.passage.carry(handover);
-    let rest = deliveries.split_off(that_fit(&deliveries));
-    let without_room = rest.len();
-    let kept = give_back(rest, call).await;
-    let gives_back = kept.len() < without_room;
-    deliveries.extend(kept);
     let mut budget = Budget::new();
     let messages: Vec<_> = deliveries.iter().map(|leased| Shown::new(leased, &mut budget)).collect();
     let held: Vec<_> = held.iter().map(|leased| Shown::new(leased, &mut budget)).collect();
@@ -271,7 +269,7 @@ pub(crate) async fn pending(received: Received, call: &Call<'_>) -> CallToolResu
         session_active: directive.reason != DirectiveReason::SessionClosed,
         status: "ok".to_owned(),
         next_poll_instruction: NextPoll::new(&directive),
-        has_more: gives_back || depth > 0 && answering_helps(&directive),
+        has_more: !rest.is_empty() || depth > 0 && answering_helps(&directive),
         note: texts.then(|| NOTE.to_owned()),
         what_to_do: what_to_do(&directive, !held.is_empty()).map(str::to_owned),
         directive: Told::new(&directive),
@@ -285,22 +283,6 @@ fn that_fit(deliveries: &[Leased]) -> usize {
     let mut budget = Budget::new();
     let whole = |leased: &&Leased| budget.take(text_of(leased.message.as_deref())).1.is_none();
     deliveries.iter().take_while(whole).count().max(1).min(deliveries.len())
-}
-
-/// Gives messages back, so that the next call hands them out; returns those for which that failed.
-///
-/// In order, since another call of this caller may wait for them; together, so that as a rule all of them go back
-/// or none.
-async fn give_back(rest: Vec<Leased>, call: &Call<'_>) -> Vec<Leased> {
-    let released = join_all(rest.iter().map(|leased| {
-        let release = Settlement::Release { delay: Duration::ZERO };
-        call.bridge.settle(Credential::Token(leased.token.clone()), release)
-    }));
-    let released = released.await;
-    // What is refused is no longer the caller's.
-    let failed =
-        rest.into_iter().zip(released).filter(|(_, released)| matches!(released, Err(CallError::Fault(_))));
-    failed.map(|(leased, _)| leased).collect()
 }
 
 /// Whether a caller that answers what it has gets what waits. Else that waits for its time, or for others.

@@ -258,7 +258,12 @@ impl Clients {
     /// Says that an answer was lost, whether or not it was.
     fn lose(&self, rng: &mut Rng) -> Command {
         let newest = self.answers.len().saturating_sub(4);
-        let lost = rng.pick(&self.answers[newest..]).cloned();
+        let mut lost = rng.pick(&self.answers[newest..]).cloned();
+        if let Some(lost) = lost.as_mut().filter(|_| rng.chance(30)) {
+            // Only what had no room in it.
+            lost.granted.drain(..lost.granted.len().min(1));
+            lost.repeatable = false;
+        }
         let none = LostAnswer { answer: 0, granted: Vec::new(), repeatable: rng.chance(50) };
         Command::AnswerLost(lost.unwrap_or(none))
     }
