@@ -50,11 +50,6 @@ pub struct Message {
 }
 
 impl Message {
-    /// Whether readers of its conversation may see it: one that was scheduled for a reader only once it is due.
-    pub fn is_shown(&self, now: Timestamp) -> bool {
-        self.to.is_work() || self.deliver_at.is_none_or(|at| at <= now)
-    }
-
     /// Whether it is this event of the log that shows it to readers.
     pub fn is_shown_by(&self, event: &EventKind) -> bool {
         let is_late = self.deliver_at.is_some() && !self.to.is_work();

@@ -114,7 +114,6 @@ impl Bridge {
         mut before: Option<Seq>,
         limit: usize,
     ) -> Result<(Vec<Arc<Message>>, bool), Fault> {
-        let now = self.now();
         let mut page = Vec::new();
         let mut bytes = 0;
         let older = 'page: loop {
@@ -128,11 +127,9 @@ impl Bridge {
                 if page.len() == limit || bytes >= PAGE_BYTES {
                     break 'page true;
                 }
+                bytes += message.payload.len();
                 before = Some(message.seq);
-                if message.is_shown(now) {
-                    bytes += message.payload.len();
-                    page.push(Arc::new(message));
-                }
+                page.push(Arc::new(message));
             }
         };
         page.reverse();
@@ -144,10 +141,7 @@ impl Bridge {
     /// # Errors
     /// A [`Fault`].
     pub async fn newest_messages(&self, session: SessionId, limit: usize) -> Result<Vec<Message>, Fault> {
-        let now = self.now();
-        let mut newest = messages(self.scan(Index::Messages { session, before: None }, limit).await?);
-        newest.retain(|message| message.is_shown(now));
-        Ok(newest)
+        Ok(messages(self.scan(Index::Messages { session, before: None }, limit).await?))
     }
 
     async fn deliveries_of(&self, messages: &[Arc<Message>]) -> Result<Vec<Vec<Delivery>>, Fault> {

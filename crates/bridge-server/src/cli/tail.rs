@@ -144,7 +144,7 @@ fn told(event: &Event) -> String {
 fn detail(event: &Event) -> String {
     let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
     match event.kind.as_str() {
-        "message.accepted" => {
+        "message.accepted" | "message.visible" => {
             event.message.as_ref().and_then(|message| message.as_deref()).map_or_else(String::new, said)
         }
         "delivery.presented" => {

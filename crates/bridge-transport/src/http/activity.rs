@@ -88,7 +88,7 @@ enum Protocol {
 /// What a connection reads heads into.
 #[derive(Debug, Default)]
 struct Head {
-    /// Of the head that is not whole yet.
+    /// Of the head that is not whole yet, without line ends before it.
     bytes: usize,
     /// Needed since one was long, and kept: the server keeps what it read it into until the connection ends.
     place: Option<Place>,
@@ -122,7 +122,8 @@ impl Activity {
             state.protocol = self.protocol(known, bytes);
         }
         if let Protocol::Http1(head) = &mut state.protocol {
-            head.bytes += bytes.len();
+            let is_blank = head.bytes == 0 && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+            head.bytes += if is_blank { 0 } else { bytes.len() };
             if head.bytes > SHORT && head.place.is_none() {
                 head.place = Some(self.shares.long_heads.enter(self.displaced.clone()));
             }

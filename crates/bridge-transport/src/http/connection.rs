@@ -1,6 +1,7 @@
 //! One connection: its requests, and how long it may do nothing.
 
 use std::{
+    future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -26,7 +27,7 @@ use super::{
     impatient::Impatient,
     response::{Body, BoxError},
     serve::ServeSettings,
-    unparsed::Stream,
+    unparsed::{End, Stream},
 };
 
 /// One client.
@@ -43,7 +44,7 @@ impl Connection {
         // Small answers leave at once; a failure only makes them slower.
         let _ = stream.set_nodelay(true);
         let stream = Impatient::new(stream, self.settings.stalled, Arc::clone(&self.clock));
-        let mut stream = Stream::new(stream, self.door.clone());
+        let mut stream = Stream::new(stream);
         let activity = Arc::new(Activity::new(Arc::clone(&self.shares), Arc::clone(&self.clock)));
         let reads = Arc::clone(&activity);
         let inspected = InspectReader::new(stream.clone(), move |bytes: &[u8]| reads.read(bytes));
@@ -68,19 +69,27 @@ impl Connection {
         // When the client was told to go.
         let mut told = None;
         loop {
+            let running = poll_fn(|cx| {
+                let polled = connection.as_mut().poll(cx);
+                if polled.is_pending() {
+                    stream.release(cx);
+                }
+                polled
+            });
             tokio::select! {
-                result = connection.as_mut() => {
-                    if let Err(error) = result {
-                        tracing::debug!(error, "a connection ended early");
-                        match error.downcast_ref::<hyper::Error>() {
-                            Some(error) if error.is_timeout() && activity.is_begun() => {
-                                stream.time_out(&*self.clock).await;
+                result = running => {
+                    let end = match &result {
+                        Ok(()) => End::Other,
+                        Err(error) => {
+                            tracing::debug!(error, "a connection ended early");
+                            match error.downcast_ref::<hyper::Error>() {
+                                Some(error) if error.is_timeout() && activity.is_begun() => End::TimedOut,
+                                Some(error) if error.is_parse() => End::Unparsed,
+                                _ => End::Other,
                             }
-                            Some(error) if error.is_parse() => stream.read_on(&*self.clock).await,
-                            _ => {}
                         }
-                    }
-                    return;
+                    };
+                    return stream.end(end, &self.door, &*self.clock).await;
                 }
                 () = activity.displaced.cancelled() => {
                     tracing::debug!("a connection was ended, as too much is held for connections like it");
@@ -90,7 +99,7 @@ impl Connection {
                 rest = self.too_long(&activity, told) => {
                     // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
                     if rest == Rest::Fresh && activity.is_begun() {
-                        stream.time_out(&*self.clock).await;
+                        stream.end(End::TimedOut, &self.door, &*self.clock).await;
                     }
                     if rest != Rest::Between || told.is_some() {
                         return;

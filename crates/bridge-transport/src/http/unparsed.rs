@@ -1,14 +1,16 @@
 //! What a client is told that sent no request: it cannot be read, is too large to be read, or does not end.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
-    pin::{Pin, pin},
+    mem,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
-    time::Duration,
+    task::{Context, Poll, ready},
+    time::{Duration, UNIX_EPOCH},
 };
 
-use bridge_core::Clock;
+use bridge_core::{Clock, Timestamp};
 use bridge_protocol::Code;
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
@@ -31,30 +33,43 @@ const UNWANTED: u64 = 8 << 20;
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A connection's stream, on which the parser's refusals leave as problems. Clones are the same stream: one is the
-/// parser's, the other has the last word.
+/// A connection's stream. Clones are the same stream: one is the parser's, the other has the last word.
+///
+/// What looks like a refusal of the parser's own is held back for a moment. If the connection ends with it, it is one, and
+/// the client gets a problem instead; else it goes out as it is.
 #[derive(Clone)]
 pub(crate) struct Stream(Arc<Mutex<Spoken>>);
 
 struct Spoken {
     stream: Impatient,
-    door: HttpDoor,
-    /// The rest of a problem that is being written in place of a bare refusal.
-    instead: Bytes,
+    held: Bytes,
 }
 
 impl Stream {
-    pub(crate) fn new(stream: Impatient, door: HttpDoor) -> Self {
-        Self(Arc::new(Mutex::new(Spoken { stream, door, instead: Bytes::new() })))
+    pub(crate) fn new(stream: Impatient) -> Self {
+        Self(Arc::new(Mutex::new(Spoken { stream, held: Bytes::new() })))
     }
 
-    /// Says that the request did not come to its end in time.
-    pub(crate) async fn time_out(&mut self, clock: &dyn Clock) {
-        let refusal = Refusal::new(Code::RequestTimeout).detail("the head of the request did not end");
-        let problem = written(self.lock().door.refuse(refusal));
+    /// Says why the connection ends, and reads on for a while what nobody wants.
+    pub(crate) async fn end(&mut self, why: End, door: &HttpDoor, clock: &dyn Clock) {
+        let held = mem::take(&mut self.lock().held);
+        let refusal = match why {
+            End::TimedOut => {
+                Some(Refusal::new(Code::RequestTimeout).detail("the head of the request did not end"))
+            }
+            End::Unparsed => meant(&held),
+            End::Other => None,
+        };
+        let last = refusal.map_or(held, |refusal| written(door.refuse(refusal), clock.now()));
+        if why == End::Other && last.is_empty() {
+            return;
+        }
+        let mut nowhere = tokio::io::sink();
         let told = async {
-            self.write_all(&problem).await?;
-            self.shutdown().await
+            self.lock().held = last;
+            poll_fn(|cx| self.lock().poll_release(cx)).await?;
+            self.shutdown().await?;
+            tokio::io::copy(&mut self.take(UNWANTED), &mut nowhere).await
         };
         // Who does not listen is left alone.
         tokio::select! {
@@ -63,14 +78,10 @@ impl Stream {
         }
     }
 
-    /// Reads on for a while what nobody wants.
-    pub(crate) async fn read_on(&mut self, clock: &dyn Clock) {
-        let mut rest = pin!(self.take(UNWANTED));
-        let mut nowhere = tokio::io::sink();
-        tokio::select! {
-            _ = tokio::io::copy(&mut rest, &mut nowhere) => {}
-            () = clock.sleep_until(clock.now() + PATIENCE) => {}
-        }
+    /// Lets out what was held back: the connection goes on.
+    pub(crate) fn release(&self, cx: &mut Context<'_>) {
+        // The next write says what is wrong, or goes on with it.
+        let _ = self.lock().poll_release(cx);
     }
 
     fn lock(&self) -> MutexGuard<'_, Spoken> {
@@ -78,18 +89,29 @@ impl Stream {
     }
 }
 
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With a head that did not come to its end.
+    TimedOut,
+    /// With something that the parser did not take.
+    Unparsed,
+    Other,
+}
+
 impl Spoken {
-    /// Writes what stands in for a bare refusal, if this is one.
-    fn poll_instead(&mut self, cx: &mut Context<'_>, said: &[u8]) -> Option<Poll<io::Result<usize>>> {
-        if self.instead.is_empty() {
-            self.instead = written(self.door.refuse(meant(said)?));
+    /// Lets out what was held back.
+    fn poll_release(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.has_remaining() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.held))?;
+            self.held.advance(count);
         }
-        while self.instead.has_remaining() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.instead) {
-                Poll::Ready(Ok(count)) => self.instead.advance(count),
-                other => return Some(other),
-            }
-        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn hold_back(&mut self, said: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        meant(said)?;
+        self.held = Bytes::copy_from_slice(said);
         Some(Poll::Ready(Ok(said.len())))
     }
 }
@@ -112,11 +134,18 @@ fn meant(said: &[u8]) -> Option<Refusal> {
 }
 
 /// The bytes of an answer with which a connection ends.
-fn written(mut response: Response<Body>) -> Bytes {
+fn written(mut response: Response<Body>, now: Timestamp) -> Bytes {
+    let now = UNIX_EPOCH + Duration::from_millis(now.as_millis());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     let (parts, body) = response.into_parts();
     let body = body.collect().now_or_never().and_then(Result::ok).unwrap_or_default().to_bytes();
-    let mut bytes = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", parts.status, body.len()).into_bytes();
+    let mut bytes = format!(
+        "HTTP/1.1 {}\r\ndate: {}\r\ncontent-length: {}\r\n",
+        parts.status,
+        httpdate::fmt_http_date(now),
+        body.len()
+    )
+    .into_bytes();
     for (name, value) in &parts.headers {
         bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
@@ -134,10 +163,8 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let mut spoken = self.lock();
-        match spoken.poll_instead(cx, buf) {
-            Some(polled) => polled,
-            None => Pin::new(&mut spoken.stream).poll_write(cx, buf),
-        }
+        ready!(spoken.poll_release(cx))?;
+        spoken.hold_back(buf).unwrap_or_else(|| Pin::new(&mut spoken.stream).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -146,14 +173,12 @@ impl AsyncWrite for Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut spoken = self.lock();
+        ready!(spoken.poll_release(cx))?;
         let only = match bufs {
-            [only] => spoken.poll_instead(cx, only),
+            [only] => spoken.hold_back(only),
             _ => None,
         };
-        match only {
-            Some(polled) => polled,
-            None => Pin::new(&mut spoken.stream).poll_write_vectored(cx, bufs),
-        }
+        only.unwrap_or_else(|| Pin::new(&mut spoken.stream).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -165,7 +190,12 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lock().stream).poll_shutdown(cx)
+        let mut spoken = self.lock();
+        if spoken.held.is_empty() {
+            Pin::new(&mut spoken.stream).poll_shutdown(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 }
 
@@ -177,7 +207,7 @@ mod tests {
         content-length: 0\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
 
     #[test]
-    fn only_a_bare_refusal_is_spoken_over() {
+    fn only_a_bare_refusal_is_held_back() {
         assert_eq!(meant(BARE_431).unwrap().code(), "headers_too_large");
         let ours = String::from_utf8(BARE_431.to_vec()).unwrap().replace("date:", "x-request-id: r\r\ndate:");
         assert!(meant(ours.as_bytes()).is_none());

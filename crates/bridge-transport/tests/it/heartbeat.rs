@@ -137,10 +137,8 @@ async fn an_answer_for_later_hides_none_and_comes_when_it_is_time() {
     let server = Server::start().await;
     let session = server.session().await;
     let path = format!("/api/sessions/{session}/messages");
-    for (text, delay_ms) in [("later", 60_000), ("now", 0)] {
-        let message = json!({"text": text, "from": "agent", "delay_ms": delay_ms}).to_string();
-        assert_eq!(server.post(&path, &message).await.status, 201);
-    }
+    server.schedule(&session, "later", Duration::from_secs(60)).await;
+    server.post(&path, r#"{"text": "now", "from": "agent"}"#).await;
     assert_eq!(drained(&server, &session, "web").await, ["now"]);
     server.clock.advance(Duration::from_secs(60));
     until(async || latest(&server, &session, "web").await.as_deref() == Some("later")).await;
@@ -159,6 +157,8 @@ async fn an_answer_that_was_taken_back_or_is_too_late_is_not_given() {
     server.post(&path, r#"{"text": "right", "from": "agent"}"#).await;
     server.clock.advance(Duration::from_secs(1));
     assert_eq!(drained(&server, &session, "web").await, ["right"]);
+    assert_eq!(server.post(&format!("/api/deliveries/{delivery}/redrive"), "{}").await.status, 200);
+    assert_eq!(drained(&server, &session, "web").await, ["wrong"]);
 }
 
 #[tokio::test]

@@ -78,3 +78,28 @@ async fn the_door_is_a_service_for_any_body() {
     let door = nest::<_, String>(door);
     assert_eq!(door.oneshot(request().body(String::new()).unwrap()).await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn a_body_that_ends_like_a_refusal_of_the_parser_is_left_alone() {
+    const TAIL: &str = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // So long that its end is written by itself.
+    let body = format!("{}{TAIL}", "x".repeat(80 << 10));
+    let sent = body.clone();
+    let log = service_fn(move |_: Request<Body>| {
+        let body = Full::new(Bytes::from(sent.clone())).map_err(|never| match never {}).boxed_unsync();
+        async { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    let server = Server::with(|door| door.mount("/log", Mounted::new(log)), ServeSettings::default()).await;
+    for connection in ["keep-alive", "close"] {
+        let ask = format!("GET /log HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\n\r\n");
+        let mut raw = server.connect_with(&ask).await;
+        let read = raw.until(TAIL).await;
+        assert_eq!(read.split_once("\r\n\r\n").unwrap().1, body);
+        if connection == "keep-alive" {
+            raw.write("GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+            assert!(raw.until("live").await.starts_with("HTTP/1.1 200 "));
+        } else {
+            assert_eq!(raw.rest().await, "");
+        }
+    }
+}

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use bridge_runtime::{Bridge, Policy};
+use bridge_core::{Address, Side};
+use bridge_runtime::{Bridge, NewMessage, Policy};
 use bridge_store::MemoryStore;
 use bridge_testkit::{clock::ManualClock, fault::FaultyStore};
 use bridge_transport::{Builder, HttpDoor, ServeSettings, Settings, serve};
@@ -85,6 +86,14 @@ impl Server {
         let answer = self.post(&format!("/api/sessions/{session}/messages"), &body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
         answer.json()
+    }
+
+    /// Sends a text to the person's side of a session, to be seen later.
+    pub(crate) async fn schedule(&self, session: &str, text: &str, delay: Duration) {
+        let to = Address::Session(session.parse().unwrap(), Side::User);
+        let mut message = NewMessage::new(to, bridge_protocol::text_payload(text));
+        message.delay = delay;
+        self.bridge.publish(message).await.unwrap();
     }
 
     /// Takes the next message of a session as the agent `name`, and answers it.

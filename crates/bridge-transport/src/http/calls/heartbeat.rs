@@ -8,13 +8,13 @@ use std::{
 };
 
 use bridge_core::{
-    Address, Advance, Cursor, DeadReason, DeliveryId, Message, Name, PresenceState, Scope, SessionId, Side,
-    State, Timestamp,
+    Address, Advance, Cursor, DeadReason, DeliveryId, EventKind, Message, Name, PresenceState, Scope,
+    SessionId, Side, State, Timestamp,
 };
 use bridge_protocol::{Code, Time, text_of, text_payload};
 use bridge_runtime::{CallError, From, NewMessage};
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
 use super::{
@@ -36,7 +36,9 @@ const SESSIONS: usize = 100;
 /// The oldest age a clean-up can be told: ten years.
 const OLDEST: u64 = 10 * 365 * 24;
 
-pub(super) async fn create(request: Request) -> Answer {
+pub(super) async fn create(mut request: Request) -> Answer {
+    // Nothing is asked of it, but what is sent must be what is taken everywhere.
+    request.optional_json::<IgnoredAny>().await?;
     let bridge = &request.shared.bridge;
     let session = bridge.open_session(None, request.principal.name.clone()).await?.session;
     let answer = json!({
@@ -57,7 +59,8 @@ pub(super) async fn queue(mut request: Request) -> Answer {
     }
     // Beside the problem the originals' clients find the two members that they look at.
     let failed = |refusal: Refusal, error: &str| refusal.with("success", false).with("error", error);
-    let body: Queued = request.optional_json().await?.unwrap_or_default();
+    let wrong = |refusal| failed(refusal, "Failed to queue message");
+    let body: Queued = request.optional_json().await.map_err(wrong)?.unwrap_or_default();
     let given = |body: Option<String>, name| body.or_else(|| request.query.get(name).map(str::to_owned));
     let message = given(body.message, "message")
         .ok_or_else(|| failed(Refusal::field("/message", "it is missing"), "Missing message"))?;
@@ -69,16 +72,12 @@ pub(super) async fn queue(mut request: Request) -> Answer {
     let unknown = |refusal| failed(refusal, "Session not found");
     let session: SessionId = named.parse().map_err(|_| unknown(unknown_session(&named)))?;
     let mut message = NewMessage::new(Address::Session(session, Side::Agent), text_payload(text));
-    message.from = request.client()?.unwrap_or_else(|| Name::from_static(Side::User.as_str()));
+    message.from = request.client().map_err(wrong)?.unwrap_or_else(|| Name::from_static(Side::User.as_str()));
     message.verified = request.principal.verified;
-    message.idempotency_key = idempotency_key(&request)?;
+    message.idempotency_key = idempotency_key(&request).map_err(wrong)?;
     let published = publish(&request.shared, session, message).await.map_err(|error| {
         let refusal = Refusal::from(error);
-        if refusal.code() == Code::UnknownSession.as_str() {
-            unknown(refusal)
-        } else {
-            failed(refusal, "Failed to queue message")
-        }
+        if refusal.code() == Code::UnknownSession.as_str() { unknown(refusal) } else { wrong(refusal) }
     })?;
     let answer = json!({
         "success": true,
@@ -157,11 +156,17 @@ async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Arc<M
             let is_answer = |message: &Message| {
                 message.to == Address::Session(step.session, Side::User) && !is_bounce(message)
             };
-            let answer = message.as_ref().filter(|message| is_answer(message));
-            if let (Some(answer), Some(delivery)) = (answer, event.delivery)
+            // One that was taken back may have been given another life.
+            let (message, delivery) = match (&event.kind, event.message) {
+                (EventKind::Redriven { successor }, Some(id)) => {
+                    (bridge.messages_by_id(&[id]).await?.pop().flatten(), Some(*successor))
+                }
+                _ => (message.clone(), event.delivery),
+            };
+            if let (Some(answer), Some(delivery)) = (message.filter(|message| is_answer(message)), delivery)
                 && !is_taken_back(shared, delivery).await?
             {
-                return Ok(Some(Arc::clone(answer)));
+                return Ok(Some(answer));
             }
         }
         if page.next.seq >= page.head.seq {

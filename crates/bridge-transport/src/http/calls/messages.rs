@@ -47,6 +47,9 @@ pub(super) async fn send(mut request: Request) -> Answer {
     message.idempotency_key = idempotency_key(&request)?;
     message.kind = kind(send.kind.as_deref())?.unwrap_or(message.kind);
     message.delay = millis("/delay_ms", send.delay_ms, 0)?.unwrap_or_default();
+    if side == Side::Agent && !message.delay.is_zero() {
+        return Err(Refusal::field("/delay_ms", "only what is for the agent can be scheduled"));
+    }
     message.ttl = millis("/ttl_ms", send.ttl_ms, 1)?;
     message.reply_to = parsed("/reply_to", send.reply_to.as_deref())?;
     message.correlation_id = parsed("/correlation_id", send.correlation_id.as_deref())?;
