@@ -409,3 +409,18 @@ async fn nothing_that_was_said_is_logged() {
         assert!(!line.contains("SECRET") && !line.contains(&session), "{line}");
     }
 }
+
+#[tokio::test]
+async fn what_is_sent_along_must_be_what_is_taken_everywhere() {
+    let server = Server::start().await;
+    server.post("/api/create_new_session", "{").await.is_problem(400, "invalid_json");
+    let plain = |path| with(request(Method::POST, path, "{}"), "content-type", "text/plain");
+    server.send(plain("/api/create_new_session")).await.is_problem(415, "unsupported_media_type");
+    assert_eq!(server.get("/api/sessions").await.json()["data"], json!([]));
+    let refused = server.send(plain("/api/queue_user_message")).await;
+    refused.is_problem(415, "unsupported_media_type");
+    assert_eq!(refused.json()["success"], false);
+    let refused = server.post("/api/queue_user_message", r#"{"message": 5}"#).await;
+    refused.is_problem(400, "invalid_field");
+    assert_eq!(refused.json()["success"], false);
+}
