@@ -115,6 +115,8 @@ test("a message can be taken back", async ({ page, bridge }) => {
   const agent = new Agent(bridge, id);
   await page.goto(bridge.page(id));
   await send(page, "Never mind");
+  // Before it is accepted there is nothing to look at.
+  await expect(rungOf(page, "Never mind")).toHaveText("accepted");
   await rungOf(page, "Never mind").click();
   const details = page.getByRole("complementary", { name: "Details" });
   await details.getByRole("button", { name: "Take back" }).click();
