@@ -13,6 +13,7 @@ mod cold;
 mod expiry;
 mod inbox;
 mod index;
+mod lanes;
 mod presence;
 mod publish;
 mod read;
@@ -23,6 +24,7 @@ mod settle;
 mod step;
 mod task;
 mod timer;
+mod waiting;
 
 use alloc::{
     boxed::Box,
@@ -31,7 +33,7 @@ use alloc::{
 };
 
 pub use self::step::Step;
-use self::{batch::Batch, cold::Cold, inbox::Inbox, rng::Rng, timer::Timers};
+use self::{batch::Batch, cold::Cold, inbox::Inbox, rng::Rng, timer::Timers, waiting::Ticket};
 use crate::{
     address::Address,
     command::{Answer, CallId, Command, Effect, Request},
@@ -86,8 +88,10 @@ pub struct Shard {
     attempts: BTreeMap<(Consumer, Address, Name), Lease>,
     /// What each consumer holds.
     held: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
-    /// Where each parked receive waits, and whose it is.
-    parked: BTreeMap<CallId, (Address, Consumer)>,
+    /// Where each parked receive waits.
+    parked: BTreeMap<CallId, (Address, Ticket)>,
+    /// Where each consumer waits.
+    waits: BTreeMap<Consumer, BTreeMap<CallId, Address>>,
     /// The last answer that told of leases.
     answers: u64,
     tasks: BTreeMap<TaskId, Task>,
@@ -114,6 +118,7 @@ impl Shard {
             attempts: BTreeMap::new(),
             held: BTreeMap::new(),
             parked: BTreeMap::new(),
+            waits: BTreeMap::new(),
             // So that the answers of a later life are newer than those of an earlier one.
             answers: epoch << 32,
             tasks: BTreeMap::new(),
@@ -138,6 +143,8 @@ impl Shard {
                 Row::Identity(_) | Row::Message(_) | Row::Idempotency(_) | Row::Reader(_) => {}
             }
         }
+        // Lanes take their turns in the order of what is first in them.
+        deliveries.sort_unstable_by_key(|delivery| delivery.place);
         let reload = now + self.policy.reload_lease;
         for mut delivery in deliveries {
             if let Some(grant) = delivery.grant.as_mut().filter(|grant| grant.end.is_none()) {

@@ -11,7 +11,7 @@
 //! | I5 | nothing is first handed out before its turn, nor ever after its time | `log` |
 //! | I6 | every path ends, for the reason that is given, and not early | `log`, `rows`, [`Oracle::wakes`], [`Oracle::at_the_end`] |
 //! | I7 | what somebody may have goes to whoever waits for it | [`Oracle::served`] |
-//! | I8 | nothing starves while somebody takes, and the urgent goes first | [`Oracle::at_the_end`], [`Oracle::urgent_first`] |
+//! | I8 | nothing starves while somebody takes, and the urgent goes first | [`Oracle::at_the_end`], [`Oracle::in_turn_of_all`] |
 //! | I9 | one key, one result | [`Oracle::answered`] |
 //! | I10 | the log only grows | `log` |
 //! | I11 | one answer a delivery, and it is there | `log`, `rows` |
@@ -23,7 +23,7 @@
 mod answers;
 mod log;
 mod rows;
-mod turns;
+pub(crate) mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +50,10 @@ pub struct Oracle {
     last: Option<Event>,
     told: usize,
     seen: BTreeMap<DeliveryId, Seen>,
+    /// How many deliveries each mailbox has handed out in this life.
+    handed: BTreeMap<Address, u64>,
+    /// Those that went out as the oldest of their mailbox, not as the most urgent.
+    oldest: BTreeSet<(DeliveryId, Lease)>,
     /// The last answer to a receive, in whichever life.
     last_answer: u64,
     /// The last answer that told of each lease.
@@ -118,6 +122,8 @@ impl Oracle {
             last: None,
             told: 0,
             seen: BTreeMap::new(),
+            handed: BTreeMap::new(),
+            oldest: BTreeSet::new(),
             last_answer: 0,
             told_in: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -139,9 +145,10 @@ impl Oracle {
         self.read_rows(world, outcome)
     }
 
-    /// The shard was loaded again. It may forget which answers told of a lease: what that costs is one more hand-over.
+    /// The shard was loaded again, and counts anew what it hands out. It may forget which answers told of a lease: what that costs is one more hand-over.
     pub fn reloaded(&mut self) {
         self.told_in.clear();
+        self.handed.clear();
     }
 
     /// A shard is to hear of a command.

@@ -252,7 +252,7 @@ impl Sim {
                 self.oracle.refused(answer, outcome)?;
                 self.oracle.counts(self.world.disk(), answer)?;
                 if let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer) {
-                    self.oracle.urgent_first(&self.world, receive, outcome)?;
+                    self.oracle.in_turn_of_all(&self.world, receive, outcome)?;
                     if received.granted.is_empty() {
                         self.oracle.nothing_for(&self.world, receive)?;
                     }

@@ -12,7 +12,7 @@ use bridge_core::{
 };
 
 use crate::{
-    oracle::{Violation, hold},
+    oracle::{Violation, hold, turns::turns},
     world::{Outcome, World},
 };
 
@@ -92,13 +92,20 @@ impl Pair {
     }
 
     fn hand_out_the_same(&mut self) -> Result<(), Violation> {
+        // As much as one receive is given.
+        let max = self.living.policy().agent.credit / 2;
         for session in self.sessions() {
+            let mailbox = Address::Session(session, Side::Agent);
+            let consumer = |nth| Consumer::named(name("anonymous"), name(&format!("{session} {nth}")));
+            // A load forgets whose turn it is. Who gets everything does not see that.
+            let world = &self.living;
+            if turns(world.disk(), &mailbox, &consumer(0), world.now()).len() > max as usize {
+                continue;
+            }
             for nth in 0..3 {
-                let consumer = name(&format!("probe-{}", nth / 2));
-                let consumer = Consumer::named(name("anonymous"), consumer);
-                let mailbox = Address::Session(session, Side::Agent);
-                let attempt_id = name(&format!("probe-{nth}"));
-                self.ask(&Command::Receive(Receive { attempt_id, ..receive(consumer, mailbox) }))?;
+                let attempt_id = name(&format!("{session} {nth}"));
+                let asks = receive(consumer(nth / 2), mailbox.clone());
+                self.ask(&Command::Receive(Receive { attempt_id, max, ..asks }))?;
             }
         }
         Ok(())
@@ -151,7 +158,10 @@ impl Pair {
     fn ask(&mut self, command: &Command) -> Result<(), Violation> {
         let [living, loaded] = [&mut self.living, &mut self.loaded].map(|world| {
             let outcome = world.interrupt(command.clone());
-            let events = happened(&outcome);
+            let mut events = happened(&outcome);
+            if matches!(command, Command::Receive(_)) {
+                events.sort_by_key(|event| event.delivery);
+            }
             let answers = outcome.answers.into_iter().map(|(_, answer)| plain(answer, &self.known));
             (answers.collect::<Vec<_>>(), events)
         });

@@ -64,6 +64,11 @@ impl World {
         self.life.birth().now
     }
 
+    /// The numbers it goes by.
+    pub fn policy(&self) -> &Policy {
+        &self.life.birth().policy
+    }
+
     /// What survives.
     pub fn disk(&self) -> &Disk {
         &self.disk

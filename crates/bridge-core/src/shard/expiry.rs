@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Shard, Step, Subject, publish::Author};
+use super::{Shard, Step, Subject, index::lane, publish::Author};
 use crate::{
     delivery::{DeadReason, Delivery, State},
     event::EventKind,
@@ -20,8 +20,8 @@ impl Shard {
     pub(super) fn become_visible(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
         let Some(delivery) = self.deliveries.get(&id) else { return };
         if delivery.place.is_some() {
-            self.dirty.insert(delivery.mailbox.clone());
-            return;
+            let (mailbox, lane) = (delivery.mailbox.clone(), lane(delivery));
+            return self.refresh(&mailbox, &lane, now);
         }
         let place = self.tell(delivery.into(), EventKind::Visible, now, step);
         self.update(id, now, step, |delivery| delivery.place = Some(place));

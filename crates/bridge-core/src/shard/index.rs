@@ -1,9 +1,10 @@
 //! What is derived from deliveries, kept in step with them in one place.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, collections::BTreeMap};
 
-use super::{Batch, Shard, Step, inbox::Lane, timer::Timer};
+use super::{Batch, Shard, Step, lanes::Lane, timer::Timer};
 use crate::{
+    address::Address,
     delivery::{Delivery, Grant, State},
     id::{DeliveryId, Name},
     message::Priority,
@@ -39,7 +40,7 @@ impl Shard {
     pub(super) fn insert(&mut self, delivery: Delivery, now: Timestamp, step: &mut Step) {
         let row = Row::Delivery(Box::new(delivery.clone()));
         if delivery.state.is_terminal() {
-            self.dirty.insert(delivery.mailbox.clone());
+            self.refresh(&delivery.mailbox, &lane(&delivery), now);
             self.cold.keep(row.clone());
         } else {
             self.index(delivery, now);
@@ -68,16 +69,25 @@ impl Shard {
                 inbox.pending_bytes += u64::from(delivery.size);
             }
             match delivery.place {
-                Some(place) => {
-                    inbox.lanes.entry(lane(&delivery)).or_default().insert(place, id);
-                }
+                Some(place) => inbox.lanes.insert(&lane(&delivery), place, id),
                 None => {
                     inbox.scheduled.insert(id);
                 }
             }
         }
-        self.dirty.insert(delivery.mailbox.clone());
+        let (mailbox, lane) = (delivery.mailbox.clone(), lane(&delivery));
         self.deliveries.insert(id, delivery);
+        self.refresh(&mailbox, &lane, now);
+    }
+
+    /// Looks again at what is next in a lane; somebody may wait for it.
+    pub(super) fn refresh(&mut self, mailbox: &Address, lane: &Lane, now: Timestamp) {
+        if let Some(inbox) = self.inboxes.get_mut(mailbox).filter(|_| mailbox.is_work()) {
+            inbox.lanes.refresh(lane, &self.deliveries, now);
+            if !inbox.waiting.is_empty() {
+                self.dirty.insert(mailbox.clone());
+            }
+        }
     }
 
     fn unindex(&mut self, delivery: &Delivery) {
@@ -99,13 +109,7 @@ impl Shard {
             }
             inbox.scheduled.remove(&id);
             if let Some(place) = delivery.place {
-                let lane = lane(delivery);
-                if let Some(places) = inbox.lanes.get_mut(&lane) {
-                    places.remove(&place);
-                    if places.is_empty() {
-                        inbox.lanes.remove(&lane);
-                    }
-                }
+                inbox.lanes.remove(&lane(delivery), place);
             }
         }
     }
@@ -133,8 +137,8 @@ impl Shard {
         }
         if self.credit_left(&grant.consumer) == 0 {
             // It may now take something wherever it waits.
-            let waits = self.parked.values().filter(|(_, consumer)| *consumer == grant.consumer);
-            self.dirty.extend(waits.map(|(mailbox, _)| mailbox.clone()));
+            let waits = self.waits.get(&grant.consumer).into_iter().flat_map(BTreeMap::values);
+            self.dirty.extend(waits.cloned());
         }
         if let Some(held) = self.held.get_mut(&grant.consumer) {
             held.remove(&delivery.id);

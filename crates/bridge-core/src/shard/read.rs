@@ -47,13 +47,7 @@ impl Shard {
         let read_to = inbox.row.read_to;
         // A row and an event each.
         let chunk = (self.policy.max_rows / 2).max(1);
-        let passed: Vec<DeliveryId> = inbox
-            .lanes
-            .values()
-            .flat_map(|lane| lane.range(..=read_to))
-            .map(|(_, id)| *id)
-            .take(chunk)
-            .collect();
+        let passed: Vec<DeliveryId> = inbox.lanes.up_to(read_to).take(chunk).collect();
         for id in &passed {
             self.settle_read(*id, now, step);
         }

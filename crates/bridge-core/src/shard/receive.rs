@@ -5,8 +5,9 @@ use core::time::Duration;
 
 use super::{
     Shard, Step,
-    inbox::{Nothing, Parked},
+    inbox::Nothing,
     timer::Timer,
+    waiting::{Parked, Ticket},
 };
 use crate::{
     address::Address,
@@ -73,10 +74,12 @@ impl Shard {
         }
         let half = (self.policy.agent.credit as usize / 2).max(1);
         let max = (receive.max as usize).clamp(1, half).min(credit);
-        let inbox = &self.inboxes[&receive.mailbox];
-        let chosen = inbox
-            .choose(&self.deliveries, &receive.consumer, (max, receive.max_bytes), now)
-            .map_err(Reason::Nothing)?;
+        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
+        let most = (max, receive.max_bytes);
+        let chosen = inbox.lanes.choose(&self.deliveries, &receive.consumer, most, now);
+        if chosen.is_empty() {
+            return Err(Reason::Nothing(inbox.nothing()));
+        }
         self.complete_task(receive, step);
         Ok(self.grant(receive, &chosen, now, step))
     }
@@ -142,7 +145,7 @@ impl Shard {
         &mut self,
         call: CallId,
         receive: Receive,
-        place: Option<usize>,
+        place: Option<Ticket>,
         now: Timestamp,
     ) -> Result<(), ReceiveError> {
         let limit = self.policy.max_waiting;
@@ -151,20 +154,19 @@ impl Shard {
         }
         let until = now + receive.wait;
         self.timers.set(until, Timer::Wait(call));
-        self.parked.insert(call, (receive.mailbox.clone(), receive.consumer.clone()));
-        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
-        let place = place.unwrap_or(inbox.waiting.len());
-        inbox.waiting.insert(place, Parked { call, receive, until });
+        let mailbox = receive.mailbox.clone();
+        self.waits.entry(receive.consumer.clone()).or_default().insert(call, mailbox.clone());
+        let inbox = self.inboxes.get_mut(&mailbox).expect("it has just been asked");
+        let ticket = inbox.waiting.insert(Parked { call, receive, until }, place);
+        self.parked.insert(call, (mailbox, ticket));
         Ok(())
     }
 
     /// Sends home the call of an attempt that is repeated; tells which place it had.
-    fn replace_parked(&mut self, receive: &Receive, step: &mut Step) -> Option<usize> {
+    fn replace_parked(&mut self, receive: &Receive, step: &mut Step) -> Option<Ticket> {
         let waiting = &self.inboxes.get(&receive.mailbox)?.waiting;
-        let place = waiting.iter().position(|parked| {
-            parked.receive.consumer == receive.consumer && parked.receive.attempt_id == receive.attempt_id
-        })?;
-        let call = waiting[place].call;
+        let place = waiting.same_attempt(receive)?;
+        let call = waiting.get(place)?.call;
         self.remove_parked(call);
         let answer = Answer::Received(Ok(ended(DirectiveReason::Replaced)));
         step.effects.push(Effect::Answer(call, answer));
@@ -179,10 +181,14 @@ impl Shard {
     }
 
     pub(super) fn remove_parked(&mut self, call: CallId) -> Option<Parked> {
-        let (mailbox, _) = self.parked.remove(&call)?;
-        let inbox = self.inboxes.get_mut(&mailbox)?;
-        let at = inbox.waiting.iter().position(|parked| parked.call == call)?;
-        let parked = inbox.waiting.remove(at)?;
+        let (mailbox, ticket) = self.parked.remove(&call)?;
+        let parked = self.inboxes.get_mut(&mailbox)?.waiting.remove(ticket)?;
+        if let Some(waits) = self.waits.get_mut(&parked.receive.consumer) {
+            waits.remove(&call);
+            if waits.is_empty() {
+                self.waits.remove(&parked.receive.consumer);
+            }
+        }
         self.timers.clear(parked.until, Timer::Wait(call));
         Some(parked)
     }
@@ -202,11 +208,12 @@ impl Shard {
 
     /// Answers every receive that waits for a mailbox which is no more.
     pub(super) fn dismiss(&mut self, mailbox: &Address, step: &mut Step) {
-        let waiting = self.inboxes.get(mailbox).map(|inbox| inbox.waiting.clone()).unwrap_or_default();
-        for parked in waiting {
-            self.remove_parked(parked.call);
+        let waiting: Vec<_> =
+            self.inboxes.get(mailbox).into_iter().flat_map(|inbox| inbox.waiting.calls()).collect();
+        for call in waiting {
+            self.remove_parked(call);
             let answer = Answer::Received(Ok(ended(DirectiveReason::SessionClosed)));
-            step.effects.push(Effect::Answer(parked.call, answer));
+            step.effects.push(Effect::Answer(call, answer));
         }
     }
 
@@ -219,15 +226,32 @@ impl Shard {
     }
 
     fn serve(&mut self, mailbox: &Address, now: Timestamp, step: &mut Step) {
-        let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| inbox.pending > 0) else { return };
-        let waiting: Vec<Parked> = inbox.waiting.iter().cloned().collect();
-        for parked in waiting {
-            if let Ok(granted) = self.take(&parked.receive, now, step) {
-                self.remove_parked(parked.call);
-                self.arrive(&parked.receive, now, step);
-                let received = self.received(&parked.receive, granted);
-                step.effects.push(Effect::Answer(parked.call, Answer::Received(Ok(received))));
-            }
+        let mut last = 0;
+        while let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| inbox.lanes.is_free())
+            && let Some((ticket, _)) = inbox.waiting.after(last)
+        {
+            last = ticket;
+            self.serve_one(mailbox, ticket, now, step);
+        }
+        // What is kept for somebody is nothing to the others.
+        let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| !inbox.waiting.is_empty()) else { return };
+        let keepers: Vec<_> = inbox.lanes.keepers().flat_map(|keeper| inbox.waiting.of(keeper)).collect();
+        for ticket in keepers {
+            self.serve_one(mailbox, ticket, now, step);
+        }
+    }
+
+    fn serve_one(&mut self, mailbox: &Address, ticket: Ticket, now: Timestamp, step: &mut Step) {
+        let inbox = self.inboxes.get(mailbox);
+        let Some(Parked { call, receive, .. }) = inbox.and_then(|inbox| inbox.waiting.get(ticket)).cloned()
+        else {
+            return;
+        };
+        if let Ok(granted) = self.take(&receive, now, step) {
+            self.remove_parked(call);
+            self.arrive(&receive, now, step);
+            let received = self.received(&receive, granted);
+            step.effects.push(Effect::Answer(call, Answer::Received(Ok(received))));
         }
     }
 }

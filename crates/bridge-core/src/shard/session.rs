@@ -1,10 +1,6 @@
 //! Conversations: begun, renamed, closed by hand or by time.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use super::{Shard, Step, Subject, inbox::Inbox, presence::expect_back, timer::Timer};
 use crate::{
@@ -13,7 +9,6 @@ use crate::{
     delivery::DeadReason,
     event::EventKind,
     id::{DeliveryId, SessionId},
-    log::Seq,
     mailbox::{Mailbox, Presence, PresenceState},
     session::{OpenSession, Session, SessionError},
     store::{Row, RowKey},
@@ -164,7 +159,7 @@ impl Shard {
         sides(id)
             .into_iter()
             .filter_map(|side| self.inboxes.get(&side))
-            .flat_map(|inbox| inbox.lanes.values().flat_map(BTreeMap::values).chain(&inbox.scheduled))
+            .flat_map(|inbox| inbox.lanes.ids().chain(&inbox.scheduled))
             .copied()
             .take(most)
     }
@@ -223,9 +218,7 @@ impl Shard {
             self.timers.set(now, Timer::CloseOn(session));
         }
         for (address, inbox) in self.inboxes.iter().filter(|(address, _)| !address.is_work()) {
-            let first =
-                inbox.lanes.values().filter_map(|lane| lane.first_key_value()).map(|(place, _)| *place).min();
-            if first.is_some_and(|place: Seq| place <= inbox.row.read_to) {
+            if inbox.lanes.up_to(inbox.row.read_to).next().is_some() {
                 self.timers.set(now, Timer::ReadOn(address.clone()));
             }
         }

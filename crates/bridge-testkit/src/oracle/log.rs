@@ -88,6 +88,11 @@ impl Oracle {
                 hold!("I3", seen.newest < Some(*lease), "the leases of {id} do not rise");
                 seen.newest = Some(*lease);
                 seen.holder = Some(consumer.clone());
+                let handed = self.handed.entry(delivery.mailbox.clone()).or_default();
+                *handed += 1;
+                if handed.is_multiple_of(8) {
+                    self.oldest.insert((id, *lease));
+                }
             }
             EventKind::Returned { reason, failures, .. } => {
                 let seen = self.seen.entry(id).or_default();
@@ -159,6 +164,7 @@ impl Oracle {
 
     fn leave(&mut self, closed: SessionId) {
         self.lanes.retain(|(mailbox, ..), _| mailbox.session() != Some(closed));
+        self.handed.retain(|mailbox, _| mailbox.session() != Some(closed));
     }
 
     /// A delivery was handed out for the first time: what is ahead of it must be over, or in the same hands.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bridge_core::{
-    Address, Consumer, Delivery, DeliveryId, EventKind, PresenceState, Receive, Row, RowKey, State, Task,
-    TaskState, Timestamp,
+    Address, Consumer, Delivery, DeliveryId, EventKind, Name, PresenceState, Priority, Receive, Row, RowKey,
+    State, Task, TaskState, Timestamp,
 };
 
 use super::{Oracle, Violation, hold, log::delivery};
@@ -48,17 +48,39 @@ impl Oracle {
         Ok(())
     }
 
-    /// The only command of a step was handed these, and nothing was left behind that is more urgent.
+    /// The only command of a step was handed what was most urgent, of keys in turn; and every eighth time what was oldest.
     ///
     /// # Errors
     /// A violation of I8.
-    pub fn urgent_first(&self, world: &World, receive: &Receive, outcome: &Outcome) -> Result<(), Violation> {
-        let priority = |id| delivery(world.disk(), id).map(|delivery| delivery.priority);
-        let presented =
-            outcome.events.iter().filter(|event| matches!(event.kind, EventKind::Presented { .. }));
-        let given = presented.filter_map(|event| priority(event.delivery?)).max();
+    pub fn in_turn_of_all(
+        &self,
+        world: &World,
+        receive: &Receive,
+        outcome: &Outcome,
+    ) -> Result<(), Violation> {
+        let mut keys: BTreeMap<(Priority, &Name), u32> = BTreeMap::new();
+        let mut oldest = None;
+        for event in &outcome.events {
+            if let (EventKind::Presented { lease, .. }, Some(id)) = (&event.kind, event.delivery)
+                && let Some(given) = delivery(world.disk(), id)
+            {
+                if self.oldest.contains(&(id, *lease)) {
+                    oldest = given.place.max(oldest);
+                } else {
+                    *keys.entry((given.priority, &given.key)).or_default() += 1;
+                }
+            }
+        }
+        let least = keys.last_key_value().map(|((priority, _), _)| *priority);
         for id in turns(world.disk(), &receive.mailbox, &receive.consumer, world.now()) {
-            hold!("I8", priority(id) >= given, "{id} is more urgent than what {receive:?} was given");
+            let Some(left) = delivery(world.disk(), id) else { continue };
+            let urgent = least.is_some_and(|least| left.priority < least);
+            hold!("I8", !urgent, "{id} is more urgent than what {receive:?} was given");
+            let older = oldest.is_some_and(|oldest| left.place < Some(oldest));
+            hold!("I8", !older, "{id} is older than what {receive:?} was given as the oldest");
+            let passed = !keys.contains_key(&(left.priority, &left.key));
+            let twice = keys.iter().any(|((priority, _), times)| *priority == left.priority && *times > 1);
+            hold!("I8", !(passed && twice), "the key of {id} had no turn, and others had two");
         }
         Ok(())
     }
