@@ -222,7 +222,7 @@ impl Stage {
             verified: false,
             to: Address::Session(session, side),
             kind: name_of("message"),
-            priority: Priority::NORMAL,
+            priority: words.number("priority").map_or(Priority::NORMAL, priority),
             payload: vec![b'x'; words.number("bytes").unwrap_or(1) as usize].into(),
             key: words.name("order"),
             reply_to: None,
@@ -589,4 +589,8 @@ impl Stage {
         let found = self.labels.values().find(|label| place > Seq::ZERO && self.place(label) == place);
         found.cloned().unwrap_or_else(|| place.to_string())
     }
+}
+
+fn priority(level: u32) -> Priority {
+    u8::try_from(level).ok().and_then(Priority::new).expect("a priority is 1 to 9")
 }

@@ -174,7 +174,8 @@ impl Pair {
     }
 }
 
-/// An answer without what a load may change: the numbers of answers and of new leases, and the jitter of back-offs.
+/// An answer without what a load may change: the numbers of answers and of new leases, whose turn it is, and the jitter of
+/// back-offs.
 fn plain(mut answer: Answer, known: &BTreeSet<Lease>) -> Answer {
     let no_jitter = |state: &mut State| {
         if let State::Pending { visible_at } = state {
@@ -184,6 +185,8 @@ fn plain(mut answer: Answer, known: &BTreeSet<Lease>) -> Answer {
     match &mut answer {
         Answer::Received(Ok(received)) => {
             received.answer = 0;
+            received.granted.sort_by_key(|granted| granted.delivery);
+            received.held.sort_by_key(|granted| granted.delivery);
             for Granted { lease, .. } in received.granted.iter_mut().chain(&mut received.held) {
                 if !known.contains(lease) {
                     *lease = Lease { epoch: 0, number: 0 };

@@ -98,27 +98,24 @@ impl Shard {
         self.granted(chosen.iter().copied())
     }
 
-    /// What is told of leased deliveries.
+    /// What is told of leased deliveries, in the order they were handed out.
     pub(super) fn granted(&self, ids: impl IntoIterator<Item = DeliveryId>) -> Vec<Granted> {
         let mut granted: Vec<_> = ids
             .into_iter()
             .filter_map(|id| self.deliveries.get(&id))
             .filter_map(|delivery| Some((delivery, delivery.grant.as_ref()?)))
-            .map(|(delivery, grant)| {
-                let told = Granted {
-                    delivery: delivery.id,
-                    message: delivery.message,
-                    lease: grant.lease,
-                    attempt: delivery.attempt,
-                    until: grant.until,
-                    cancel_requested: delivery.cancel_requested,
-                    consumer: grant.consumer.clone(),
-                };
-                (delivery.place, told)
+            .map(|(delivery, grant)| Granted {
+                delivery: delivery.id,
+                message: delivery.message,
+                lease: grant.lease,
+                attempt: delivery.attempt,
+                until: grant.until,
+                cancel_requested: delivery.cancel_requested,
+                consumer: grant.consumer.clone(),
             })
             .collect();
-        granted.sort_by_key(|(place, _)| *place);
-        granted.into_iter().map(|(_, told)| told).collect()
+        granted.sort_unstable_by_key(|granted| granted.lease);
+        granted
     }
 
     /// An answer tells of these leases: what became of earlier ones does not matter any more. Gives its number.

@@ -238,11 +238,10 @@ impl Queue {
             match stand(delivery, now) {
                 Stand::Ready => return Some((*place, keeper)),
                 Stand::Over => {}
-                Stand::Paused => return None,
                 Stand::Held(holder) if holder.named && keeper.is_none_or(|keeper| keeper == holder) => {
                     keeper = Some(holder);
                 }
-                Stand::Held(_) => return None,
+                Stand::Paused | Stand::Held(_) => return None,
             }
         }
         None

@@ -52,5 +52,6 @@ scripts! {
     settle,
     tasks,
     tokens,
+    turns,
     waiting,
 }

@@ -53,7 +53,7 @@ pub(crate) struct WaitArguments {
 /// Messages in the caller's hands, and what to do next.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Pending {
-    /// The messages, oldest first. They are yours until `lease_until`.
+    /// The messages, in the order to take them up. They are yours until `lease_until`.
     messages: Vec<Shown>,
     /// How many they are.
     count: i64,
