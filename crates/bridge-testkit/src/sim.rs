@@ -8,8 +8,12 @@ mod policies;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt::Write as _,
+    fmt::{self, Write as _},
     mem,
+    num::NonZero,
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -38,9 +42,46 @@ pub struct Run {
 
 /// Plays the clients of this seed for so many steps, then lets everything come to its end.
 pub fn run(seed: u64, steps: u32) -> Run {
-    let mut sim = Sim::new(seed);
+    let mut sim = Sim::new(seed, Some(String::new()));
     let violation = sim.play(steps).err();
-    Run { trace: sim.trace, violation }
+    Run { trace: sim.trace.unwrap_or_default(), violation }
+}
+
+/// Runs one seed, and tells only which promise was broken, if one was.
+///
+/// # Errors
+/// The broken promise.
+pub fn judge(seed: u64, steps: u32) -> Result<(), Violation> {
+    Sim::new(seed, None).play(steps)
+}
+
+/// Runs many seeds, on all processors.
+///
+/// # Panics
+/// If a promise is broken, as [`assert_holds`] does.
+pub fn assert_all_hold(seeds: Range<u64>, steps: u32) {
+    let next = AtomicU64::new(seeds.start);
+    let broken = AtomicU64::new(u64::MAX);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end.min(broken.load(Ordering::Relaxed)) {
+                return;
+            }
+            if judge(seed, steps).is_err() {
+                broken.fetch_min(seed, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    let first = broken.into_inner();
+    if first != u64::MAX {
+        assert_holds(first, steps);
+    }
 }
 
 /// Runs one seed.
@@ -66,7 +107,8 @@ struct Sim {
     world: World,
     oracle: Oracle,
     clients: Clients,
-    trace: String,
+    /// What was done, if somebody wants to read it.
+    trace: Option<String>,
     /// What was sent and is not handled yet.
     queue: VecDeque<Request>,
     /// What is to be handled again.
@@ -93,7 +135,7 @@ enum Fate {
 }
 
 impl Sim {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, trace: Option<String>) -> Self {
         let mut rng = Rng::new(seed);
         let policy = policies::policy(&mut rng);
         Self {
@@ -101,7 +143,7 @@ impl Sim {
             world: World::new(policy.clone(), seed),
             oracle: Oracle::new(policy),
             clients: Clients::default(),
-            trace: String::new(),
+            trace,
             queue: VecDeque::new(),
             again: Vec::new(),
             asked: BTreeMap::new(),
@@ -173,10 +215,17 @@ impl Sim {
         self.queue.drain(..most).collect()
     }
 
+    fn note(&mut self, line: impl FnOnce(&mut String) -> fmt::Result) {
+        if let Some(trace) = &mut self.trace {
+            line(trace).expect("a string takes everything");
+        }
+    }
+
     fn take(&mut self, requests: Vec<Request>, fate: Fate) -> Result<(), Violation> {
-        let _ = writeln!(self.trace, "{:?} {fate:?}", self.world.now());
+        let now = self.world.now();
+        self.note(|trace| writeln!(trace, "{now:?} {fate:?}"));
         for Request { call, command } in &requests {
-            let _ = writeln!(self.trace, "  {} {command:?}", call.0);
+            self.note(|trace| writeln!(trace, "  {} {command:?}", call.0));
             let newest = match command {
                 Command::Settle(Settle { proof: Proof::Lease(delivery, _), .. }) => {
                     self.oracle.newest(*delivery)
@@ -274,7 +323,7 @@ impl Sim {
                 continue;
             };
             let lost = self.rng.chance(8);
-            let _ = writeln!(self.trace, "  {} {}{answer:?}", call.0, if lost { "lost: " } else { "" });
+            self.note(|trace| writeln!(trace, "  {} {}{answer:?}", call.0, if lost { "lost: " } else { "" }));
             match (&command, &answer) {
                 // Its owner notices, but for when the whole line is cut.
                 (Command::Receive(receive), Answer::Received(Ok(received))) if lost => {
@@ -324,7 +373,7 @@ impl Sim {
             14..55 => Duration::from_secs(self.rng.below(12)),
             _ => Duration::from_millis(self.rng.below(2_000)),
         };
-        let _ = writeln!(self.trace, "pass {time:?}");
+        self.note(|trace| writeln!(trace, "pass {time:?}"));
         // Sometimes the shard sleeps in, and everything is due at once.
         if self.rng.chance(20) {
             self.world.pass(time);
@@ -346,7 +395,7 @@ impl Sim {
 
     /// Nobody sends any more, one consumer takes and settles everything, the reader reads: all must end.
     fn wind_up(&mut self) -> Result<(), Violation> {
-        let _ = writeln!(self.trace, "wind up");
+        self.note(|trace| writeln!(trace, "wind up"));
         while !(self.queue.is_empty() && self.again.is_empty()) {
             let requests = self.next_batch();
             self.take(requests, Fate::Calm)?;

@@ -184,6 +184,11 @@ impl Lanes {
                 open.insert(next.lane, None);
                 continue;
             };
+            if oldest && place > next.place {
+                // What came first there is over, and another lane may have something older.
+                open.insert(next.lane.clone(), Some(Candidate { place, ..next }));
+                continue;
+            }
             bytes += u64::from(deliveries[&id].size);
             if !chosen.is_empty() && bytes > max_bytes {
                 break;

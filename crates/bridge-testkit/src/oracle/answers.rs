@@ -162,9 +162,14 @@ impl Oracle {
             self.confirmed.insert(reply.id);
             Self::kept(disk, reply.id)?;
         }
+        // Within one step it may have been given back and handed out anew.
+        let under = match &settle.proof {
+            Proof::Lease(_, lease) => Some(*lease),
+            Proof::Message(..) => newest,
+        };
         if let (Said::Extend { by: Some(by), .. }, Some(until)) = (&settle.outcome, settled.until)
             && let Some(Row::Delivery(delivery)) = disk.look(&RowKey::Delivery(id))
-            && let Some(grant) = delivery.grant.as_ref().filter(|grant| Some(grant.lease) == now)
+            && let Some(grant) = delivery.grant.as_ref().filter(|grant| Some(grant.lease) == under)
         {
             let asked = (world.now() + *by).min(grant.started + self.policy.max_lease);
             hold!("I6", until >= asked, "{id} was to be leased until {asked:?} and is until {until:?}");
