@@ -3,12 +3,28 @@
 
 extern crate alloc;
 
+/// Whether a fault is planted here.
+#[cfg(bridge_fault)]
+macro_rules! fault {
+    ($name:ident) => {
+        $crate::fault::Fault::$name.is_planted()
+    };
+}
+#[cfg(not(bridge_fault))]
+macro_rules! fault {
+    ($name:ident) => {
+        false
+    };
+}
+
 mod address;
 mod clock;
 mod command;
 mod consumer;
 mod delivery;
 mod event;
+#[cfg(bridge_fault)]
+pub mod fault;
 mod id;
 mod log;
 mod mailbox;

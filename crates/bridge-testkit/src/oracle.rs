@@ -11,7 +11,7 @@
 //! | I5 | nothing is first handed out before its turn, nor ever after its time | `log` |
 //! | I6 | every path ends, for the reason that is given, and not early | `log`, `rows`, [`Oracle::wakes`], [`Oracle::at_the_end`] |
 //! | I7 | what somebody may have goes to whoever waits for it | [`Oracle::served`] |
-//! | I8 | nothing starves while somebody takes, and the urgent goes first | [`Oracle::at_the_end`], [`Oracle::in_turn_of_all`] |
+//! | I8 | nothing starves while somebody takes; the urgent goes first, keys take turns, every eighth is the oldest | [`Oracle::at_the_end`], [`Oracle::in_turn_of_all`] |
 //! | I9 | one key, one result | [`Oracle::answered`] |
 //! | I10 | the log only grows | `log` |
 //! | I11 | one answer a delivery, and it is there | `log`, `rows` |

@@ -53,7 +53,7 @@ impl Shard {
         if let Some(session) = old.mailbox.session().filter(|session| !self.sessions.contains_key(session)) {
             return Err(DeliveryError::SessionClosed(session));
         }
-        let successor = id.redriven();
+        let successor = if fault!(Revive) { id } else { id.redriven() };
         let place = self.tell(Subject::from(&old), EventKind::Redriven { successor }, now, step);
         let new = Delivery {
             id: successor,

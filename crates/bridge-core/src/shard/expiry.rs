@@ -34,6 +34,7 @@ impl Shard {
             Some(Delivery { state: State::Pending { .. }, .. }) => {
                 self.give_up(id, DeadReason::Expired, now, step);
             }
+            Some(_) if fault!(HeldExpires) => self.give_up(id, DeadReason::Expired, now, step),
             _ => {}
         }
     }

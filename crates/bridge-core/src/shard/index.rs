@@ -39,13 +39,16 @@ impl Shard {
     /// Adds a delivery; the row is written with the step.
     pub(super) fn insert(&mut self, delivery: Delivery, now: Timestamp, step: &mut Step) {
         let row = Row::Delivery(Box::new(delivery.clone()));
+        let is_leased = delivery.state == State::Leased;
         if delivery.state.is_terminal() {
             self.refresh(&delivery.mailbox, &lane(&delivery), now);
             self.cold.keep(row.clone());
         } else {
             self.index(delivery, now);
         }
-        step.put(row);
+        if !(is_leased && fault!(GrantUnsaved)) {
+            step.put(row);
+        }
     }
 
     /// Takes a live delivery into all indexes.
@@ -84,7 +87,7 @@ impl Shard {
     pub(super) fn refresh(&mut self, mailbox: &Address, lane: &Lane, now: Timestamp) {
         if let Some(inbox) = self.inboxes.get_mut(mailbox).filter(|_| mailbox.is_work()) {
             inbox.lanes.refresh(lane, &self.deliveries, now);
-            if !inbox.waiting.is_empty() {
+            if !inbox.waiting.is_empty() && !fault!(LostWake) {
                 self.dirty.insert(mailbox.clone());
             }
         }
@@ -105,7 +108,7 @@ impl Shard {
                 inbox.leased -= 1;
             } else {
                 inbox.pending -= 1;
-                inbox.pending_bytes -= u64::from(delivery.size);
+                inbox.pending_bytes -= if fault!(CountDrifts) { 0 } else { u64::from(delivery.size) };
             }
             inbox.scheduled.remove(&id);
             if let Some(place) = delivery.place {

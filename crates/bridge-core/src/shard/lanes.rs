@@ -177,7 +177,7 @@ impl Lanes {
         // Lanes that were looked into: how to go on with them, if there is more for this receiver.
         let mut open: BTreeMap<Lane, Option<Candidate>> = BTreeMap::new();
         while chosen.len() < max {
-            let oldest = (self.granted + 1).is_multiple_of(OLDEST_EVERY);
+            let oldest = (self.granted + 1).is_multiple_of(OLDEST_EVERY) && !fault!(OldestForgotten);
             let Some(next) = self.candidate(consumer, &open, oldest) else { break };
             let queue = &self.lanes[&next.lane];
             let Some((place, id)) = queue.first_for(deliveries, consumer, next.place, now) else {
@@ -196,7 +196,8 @@ impl Lanes {
             chosen.push(id);
             self.granted += 1;
             self.turn += 1;
-            let more = Candidate { lane: next.lane.clone(), turn: self.turn, place: place.next() };
+            let turn = if fault!(GreedyKey) { next.turn } else { self.turn };
+            let more = Candidate { lane: next.lane.clone(), turn, place: place.next() };
             open.insert(next.lane, Some(more));
         }
         chosen
@@ -222,7 +223,9 @@ impl Lanes {
             Some(Candidate { turn: next.turn, place: next.place, lane })
         });
         let all = fresh.chain(open.values().flatten().cloned());
-        if oldest {
+        if fault!(UrgencyIgnored) {
+            all.min_by_key(|candidate| candidate.turn)
+        } else if oldest {
             all.min_by_key(|candidate| candidate.place)
         } else {
             all.min_by(|a, b| (a.lane.0, a.turn).cmp(&(b.lane.0, b.turn)))
@@ -243,7 +246,10 @@ impl Queue {
             match stand(delivery, now) {
                 Stand::Ready => return Some((*place, keeper)),
                 Stand::Over => {}
-                Stand::Held(holder) if holder.named && keeper.is_none_or(|keeper| keeper == holder) => {
+                Stand::Held(holder)
+                    if holder.named
+                        && (keeper.is_none_or(|keeper| keeper == holder) || fault!(KeptForOthers)) =>
+                {
                     keeper = Some(holder);
                 }
                 Stand::Paused | Stand::Held(_) => return None,
@@ -286,9 +292,11 @@ enum Stand<'a> {
 
 fn stand(delivery: &Delivery, now: Timestamp) -> Stand<'_> {
     match (delivery.state, &delivery.grant) {
+        (State::Leased, _) if fault!(GrantTwice) => Stand::Ready,
         (State::Leased, Some(grant)) => Stand::Held(&grant.consumer),
         (State::Pending { .. }, _) if delivery.expires_at.is_some_and(|at| at <= now) => Stand::Over,
         (State::Pending { visible_at }, _) if visible_at <= now => Stand::Ready,
+        _ if fault!(JumpQueue) => Stand::Over,
         _ => Stand::Paused,
     }
 }

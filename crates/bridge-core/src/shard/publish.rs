@@ -49,7 +49,7 @@ impl Shard {
         if let Some(record) = scope.as_ref().and_then(|scope| self.remembered(scope, now)) {
             let same =
                 publish.idempotency.as_ref().is_some_and(|sent| sent.fingerprint == record.fingerprint);
-            return if same {
+            return if same || fault!(AnyFingerprint) {
                 Ok(self.duplicate(record))
             } else {
                 Err(PublishError::IdempotencyConflict { message: record.message })
@@ -67,7 +67,9 @@ impl Shard {
                 expires_at: now + self.policy.idempotency,
             };
             self.cold.keep(Row::Idempotency(record.clone()));
-            step.put(Row::Idempotency(record));
+            if !fault!(KeyForgotten) {
+                step.put(Row::Idempotency(record));
+            }
         }
         Ok(published)
     }
@@ -134,7 +136,7 @@ impl Shard {
         let delivery_id = DeliveryId::of(publish.id, 0);
         let subject = Subject { session, message: Some(publish.id), delivery: Some(delivery_id) };
         let seq = self.tell(subject, EventKind::Accepted { deliveries: 1 }, now, step);
-        let deliver_at = (!publish.delay.is_zero()).then(|| now + publish.delay);
+        let deliver_at = (!publish.delay.is_zero() && !fault!(TooEarly)).then(|| now + publish.delay);
         let visible_at = deliver_at.unwrap_or(now);
         let key = publish.key.unwrap_or_else(|| default_key(&publish.from, &publish.to));
         let bounce = author == Author::Bridge;

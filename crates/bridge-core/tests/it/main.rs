@@ -1,5 +1,7 @@
 //! The core's tests: scripts to read, much at once, and a simulation that crashes.
 
 mod long_work;
+#[cfg(bridge_fault)]
+mod mutations;
 mod scripts;
 mod sim;

@@ -23,3 +23,12 @@ fn the_same_seed_gives_the_same_trace() {
         assert_eq!(sim::run(seed, STEPS).trace, sim::run(seed, STEPS).trace, "I14 is broken by seed {seed}");
     }
 }
+
+#[test]
+fn every_invariant_is_documented() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/testing.md")).unwrap();
+    for invariant in 1..=15 {
+        assert!(page.contains(&format!("\n| I{invariant} | ")), "I{invariant}");
+    }
+}

@@ -1,9 +1,9 @@
 //! What callers are told, against what is so.
 
 use bridge_core::{
-    Address, Advance, Answer, Command, Delivery, DeliveryId, Idempotency, IdempotencyScope, MessageId,
-    OpenTask, Outcome as Said, Proof, Publish, PublishError, Published, Received, Row, RowKey, Seq,
-    SessionView, Settle, Settled, Side, State, TaskError,
+    Address, Advance, Answer, Command, Delivery, DeliveryId, GrantEnd, Idempotency, IdempotencyScope,
+    MessageId, OpenTask, Outcome as Said, Proof, Publish, PublishError, Published, Received, Row, RowKey,
+    Seq, SessionView, Settle, Settled, Side, State, TaskError,
 };
 
 use super::{Oracle, Remembered, Violation, hold, log::delivery};
@@ -82,6 +82,13 @@ impl Oracle {
         let known = known.filter(|known| known.until > world.now());
         match result {
             Ok(published) => {
+                if let Some(Row::Message(message)) = world.disk().look(&RowKey::Message(published.message))
+                    && !published.duplicate
+                {
+                    let wanted =
+                        Some(message.created_at + publish.delay).filter(|_| !publish.delay.is_zero());
+                    hold!("I1", message.deliver_at == wanted, "{} is not seen when it is due", message.id);
+                }
                 if let Some(known) = known {
                     let same = known.message == published.message && published.duplicate;
                     hold!("I9", same, "a key gave {}, then {}", known.message, published.message);
@@ -144,6 +151,16 @@ impl Oracle {
         let now = delivery(disk, id).and_then(|delivery| delivery.grant.as_ref()).map(|grant| grant.lease);
         if let Proof::Lease(_, lease) = &settle.proof {
             hold!("I3", newest <= Some(*lease), "{id} was settled under {lease:?}, the newest is {newest:?}");
+            if let Some(grant) = delivery(disk, id).and_then(|delivery| delivery.grant.as_ref())
+                && let (true, Some(GrantEnd::Spent { outcome, .. })) = (settled.already_done, grant.end)
+            {
+                let said = settle.outcome.kind();
+                hold!(
+                    "I3",
+                    said == outcome,
+                    "{id} was settled by {outcome:?}, and {said:?} is said to be done"
+                );
+            }
             let last = !settled.state.is_terminal() || now == Some(*lease);
             hold!("I3", last, "{id} was settled under {lease:?}, the newest is {now:?}");
         }
@@ -156,6 +173,9 @@ impl Oracle {
                 let missed = settled.not_covered.iter().any(|missed| missed.position == position);
                 if let (false, Proof::Lease(covered, _)) = (missed, proof) {
                     let covered_by = delivery(disk, *covered).and_then(|delivery| delivery.reply);
+                    let mailbox = |id| delivery(disk, id).map(|delivery| &delivery.mailbox);
+                    let there = mailbox(*covered) == mailbox(id);
+                    hold!("I11", there, "{covered} is of another mailbox, and covered by {}", reply.id);
                     hold!("I11", covered_by == Some(reply.id), "{covered} is answered by {covered_by:?}");
                 }
             }

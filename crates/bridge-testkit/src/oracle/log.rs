@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bridge_core::{
-    Address, Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row, RowKey, Seq,
-    SessionId, Side,
+    Address, DeadReason, Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row,
+    RowKey, Seq, SessionId, Side,
 };
 
 use super::{Lane, Oracle, Violation, hold};
@@ -127,6 +127,9 @@ impl Oracle {
             | EventKind::Read => {
                 let answers = u32::from(matches!(event.kind, EventKind::Answered { .. }));
                 self.lanes.entry(lane(delivery)).or_default().retain(|_, other| *other != id);
+                let holds = delivery.grant.as_ref().is_some_and(|grant| grant.end.is_none());
+                let expired = matches!(event.kind, EventKind::Dead { reason: DeadReason::Expired, .. });
+                hold!("I6", !(expired && holds), "{id} expired in its holder's hands");
                 let seen = self.seen.entry(id).or_default();
                 hold!("I4", !seen.over, "{id} ended twice: {}", event.kind.name());
                 seen.over = true;

@@ -1,0 +1,90 @@
+//! Faults to plant, one at a time, to see that the simulation finds each of them.
+//!
+//! They are there only with `--cfg bridge_fault`, which no feature can turn on.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Declares the faults, each with the invariant that it breaks and what it does.
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])* $name:ident breaks $invariant:literal),* $(,)?) => {
+        /// A fault of the shard.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The invariant that it breaks.
+            pub const fn breaks(self) -> &'static str {
+                match self { $(Self::$name => $invariant,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A scheduled message is visible at once.
+    TooEarly breaks "I1",
+    /// What is leased can be handed out.
+    GrantTwice breaks "I2",
+    /// A token counts although a newer lease was given.
+    StaleToken breaks "I3",
+    /// A redrive gives the old delivery its life back.
+    Revive breaks "I4",
+    /// What is in back-off does not hold up what is behind it.
+    JumpQueue breaks "I5",
+    /// A key that several hold is free for the last of them.
+    KeptForOthers breaks "I5",
+    /// Returns are never charged.
+    FreeFailures breaks "I6",
+    /// A message expires in its holder's hands.
+    HeldExpires breaks "I6",
+    /// A spent token says once more that all is well, whatever is said with it.
+    SecondWord breaks "I3",
+    /// Who waits is not told of what has come.
+    LostWake breaks "I7",
+    /// What is urgent waits for its turn like everything else.
+    UrgencyIgnored breaks "I8",
+    /// Nothing goes out for being the oldest.
+    OldestForgotten breaks "I8",
+    /// A key that was served keeps its turn.
+    GreedyKey breaks "I8",
+    /// An idempotency key is remembered in memory alone.
+    KeyForgotten breaks "I9",
+    /// Another request with a known key gets the result of the first.
+    AnyFingerprint breaks "I9",
+    /// Progress takes a place in the log, and is not written.
+    EventLost breaks "I10",
+    /// An answered delivery does not know its answer.
+    AnswerUnlinked breaks "I11",
+    /// An answer covers deliveries of other mailboxes.
+    CoverAnywhere breaks "I11",
+    /// A grant is not written.
+    GrantUnsaved breaks "I15",
+    /// Back-offs are decided by something else than the seed.
+    Dice breaks "I14",
+    /// A mailbox forgets that bytes have left it.
+    CountDrifts breaks "I15",
+}
+
+static PLANTED: AtomicUsize = AtomicUsize::new(usize::MAX);
+static THROWS: AtomicU64 = AtomicU64::new(0);
+
+impl Fault {
+    /// Plants this fault in every shard of the program, in place of any other.
+    pub fn plant(self) {
+        PLANTED.store(self as usize, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_planted(self) -> bool {
+        PLANTED.load(Ordering::Relaxed) == self as usize
+    }
+}
+
+/// A number that no seed decides.
+pub(crate) fn throw() -> u64 {
+    THROWS.fetch_add(1, Ordering::Relaxed)
+}
