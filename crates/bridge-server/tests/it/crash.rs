@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::bridge::{Data, Http, PATIENCE, Server, run, stdout};
 
+/// How often the server is killed, unless `BRIDGE_KILLS` says otherwise.
 const KILLS: u32 = 50;
 const SENDERS: usize = 3;
 
@@ -48,12 +49,12 @@ struct Place {
 }
 
 impl Place {
-    /// Repeats a call until it is answered by something else than a fault.
+    /// Repeats a call until it is answered by something else than a fault or a full mailbox.
     async fn call(&mut self, path: &str, key: Option<&str>, body: &Value) -> (u16, Value) {
         loop {
             let url = format!("{}{path}", *self.url.borrow_and_update());
             match self.http.try_call(Method::POST, &url, key, Some(body)).await {
-                Some((status, answer)) if status < 500 => return (status, answer),
+                Some((status, answer)) if status < 500 && status != 429 => return (status, answer),
                 _ => {
                     let _ = tokio::time::timeout(Duration::from_millis(20), self.url.changed()).await;
                 }
@@ -109,7 +110,7 @@ async fn answer(mut place: Place, session: String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_confirmed_survives_fifty_kills() {
+async fn what_was_confirmed_survives_every_kill() {
     let mut rng = Rng::new();
     let data = Data::new();
     let http = Http::new();
@@ -123,7 +124,8 @@ async fn what_was_confirmed_survives_fifty_kills() {
         (0..SENDERS).map(|sender| tokio::spawn(send(place.clone(), session.clone(), sender))).collect();
     let agent = tokio::spawn(answer(place.clone(), session.clone()));
 
-    for _ in 0..KILLS {
+    let kills = std::env::var("BRIDGE_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"));
+    for _ in 0..kills {
         a_while(Duration::from_millis(20 + rng.below(280))).await;
         server.kill();
         server = Server::start(&data.path());
