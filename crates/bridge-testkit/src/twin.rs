@@ -7,12 +7,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bridge_core::{
     Address, Answer, CallId, Cancelled, Command, Consumer, Event, EventKind, Granted, Headers, Lease,
-    MessageId, Name, Outcome as Said, Priority, Proof, Publish, Receive, Row, Seq, SessionId, Settle, Side,
-    State,
+    MessageId, Name, Outcome as Said, Priority, Proof, Publish, Receive, Row, Seq, SessionId, Settle,
+    SettleError, Side, State,
 };
 
 use crate::{
-    oracle::{Violation, hold, turns::turns},
+    oracle::{
+        Violation, hold,
+        turns::{is_behind, turns},
+    },
     world::{Outcome, World},
 };
 
@@ -92,6 +95,10 @@ impl Pair {
     }
 
     fn hand_out_the_same(&mut self) -> Result<(), Violation> {
+        // What is due and had no room in a step is done in the next one; a load knows of it at once.
+        if is_behind(&self.living) {
+            return Ok(());
+        }
         // As much as one receive is given.
         let max = self.living.policy().agent.credit / 2;
         for session in self.sessions() {
@@ -194,7 +201,8 @@ fn plain(mut answer: Answer, known: &BTreeSet<Lease>) -> Answer {
             }
         }
         Answer::Settled(Ok(settled)) => no_jitter(&mut settled.state),
-        Answer::Cancelled(Ok(Cancelled { state, .. })) => no_jitter(state),
+        Answer::Settled(Err(SettleError::LeaseLost { state }))
+        | Answer::Cancelled(Ok(Cancelled { state, .. })) => no_jitter(state),
         _ => {}
     }
     answer
