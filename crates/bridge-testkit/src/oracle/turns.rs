@@ -65,7 +65,8 @@ impl Oracle {
         let mut oldest = None;
         for event in &outcome.events {
             if let (EventKind::Presented { lease, .. }, Some(id)) = (&event.kind, event.delivery)
-                && let Some(given) = delivery(world.disk(), id)
+                && let Some(given) =
+                    delivery(world.disk(), id).filter(|given| given.mailbox == receive.mailbox)
             {
                 if self.oldest.contains(&(id, *lease)) {
                     oldest = given.place.max(oldest);
