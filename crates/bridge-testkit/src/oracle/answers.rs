@@ -152,6 +152,7 @@ impl Oracle {
         if let Proof::Lease(_, lease) = &settle.proof {
             hold!("I3", newest <= Some(*lease), "{id} was settled under {lease:?}, the newest is {newest:?}");
             if let Some(grant) = delivery(disk, id).and_then(|delivery| delivery.grant.as_ref())
+                && grant.lease == *lease
                 && let (true, Some(GrantEnd::Spent { outcome, .. })) = (settled.already_done, grant.end)
             {
                 let said = settle.outcome.kind();
