@@ -23,6 +23,10 @@ impl Shard {
             let (mailbox, lane) = (delivery.mailbox.clone(), lane(delivery));
             return self.refresh(&mailbox, &lane, now);
         }
+        // What a closed conversation leaves is given up in a moment, without a word.
+        if delivery.mailbox.session().is_some_and(|session| !self.sessions.contains_key(&session)) {
+            return;
+        }
         let place = self.tell(delivery.into(), EventKind::Visible, now, step);
         self.update(id, now, step, |delivery| delivery.place = Some(place));
     }
