@@ -28,10 +28,7 @@ const OLDEST_EVERY: u64 = 8;
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     lanes: BTreeMap<Lane, Queue>,
-    /// Lanes whose next delivery anybody may have.
-    free: Turns,
-    /// Lanes whose next delivery is for the consumer that holds those before it.
-    kept: BTreeMap<Consumer, Turns>,
+    ready: Ready,
     /// Counts the turns that were given to lanes.
     turn: u64,
     /// Deliveries that were handed out.
@@ -52,6 +49,35 @@ struct Next {
     /// The only one who may have it.
     keeper: Option<Consumer>,
     turn: u64,
+}
+
+/// The lanes with something to hand out.
+#[derive(Debug, Default)]
+struct Ready {
+    /// Those whose next delivery anybody may have.
+    free: Turns,
+    /// Those whose next delivery is for the consumer that holds those before it.
+    kept: BTreeMap<Consumer, Turns>,
+}
+
+impl Ready {
+    fn insert(&mut self, lane: &Lane, next: &Next) {
+        let turns = match &next.keeper {
+            None => &mut self.free,
+            Some(keeper) => self.kept.entry(keeper.clone()).or_default(),
+        };
+        turns.insert(lane, next);
+    }
+
+    fn remove(&mut self, lane: &Lane, next: &Next) {
+        let Some(keeper) = &next.keeper else { return self.free.remove(lane, next) };
+        if let Some(kept) = self.kept.get_mut(keeper) {
+            kept.remove(lane, next);
+            if kept.is_empty() {
+                self.kept.remove(keeper);
+            }
+        }
+    }
 }
 
 /// Lanes with something to hand out, each in its turn and by the place of what is next in it.
@@ -98,7 +124,7 @@ impl Lanes {
         }
     }
 
-    /// Looks again at what is next in a lane.
+    /// Looks again at what is next in a lane. One in which that has not changed keeps its turn.
     pub(super) fn refresh(
         &mut self,
         lane: &Lane,
@@ -107,36 +133,17 @@ impl Lanes {
     ) {
         let Some(queue) = self.lanes.get_mut(lane) else { return };
         let next = queue.next(deliveries, now);
-        let same = |before: &Next| {
-            next.is_some_and(|(place, keeper)| before.place == place && before.keeper.as_ref() == keeper)
-        };
-        if queue.next.as_ref().is_some_and(same) || (queue.next.is_none() && next.is_none()) {
-            if queue.places.is_empty() {
-                self.lanes.remove(lane);
+        let before = queue.next.as_ref().map(|before| (before.place, before.keeper.as_ref()));
+        if next != before {
+            if let Some(before) = queue.next.take() {
+                self.ready.remove(lane, &before);
             }
-            return;
-        }
-        if let Some(before) = queue.next.take() {
-            match &before.keeper {
-                None => self.free.remove(lane, &before),
-                Some(keeper) => {
-                    if let Some(kept) = self.kept.get_mut(keeper) {
-                        kept.remove(lane, &before);
-                        if kept.is_empty() {
-                            self.kept.remove(keeper);
-                        }
-                    }
-                }
+            if let Some((place, keeper)) = next {
+                self.turn += 1;
+                let next = Next { place, keeper: keeper.cloned(), turn: self.turn };
+                self.ready.insert(lane, &next);
+                queue.next = Some(next);
             }
-        }
-        if let Some((place, keeper)) = next {
-            self.turn += 1;
-            let next = Next { place, keeper: keeper.cloned(), turn: self.turn };
-            match &next.keeper {
-                None => self.free.insert(lane, &next),
-                Some(keeper) => self.kept.entry(keeper.clone()).or_default().insert(lane, &next),
-            }
-            queue.next = Some(next);
         }
         if queue.places.is_empty() {
             self.lanes.remove(lane);
@@ -145,12 +152,12 @@ impl Lanes {
 
     /// Whether anybody may have something.
     pub(super) fn is_free(&self) -> bool {
-        !self.free.is_empty()
+        !self.ready.free.is_empty()
     }
 
     /// Those who may have something that nobody else may have.
     pub(super) fn keepers(&self) -> impl Iterator<Item = &Consumer> {
-        self.kept.keys()
+        self.ready.kept.keys()
     }
 
     /// Every delivery, lane by lane.
@@ -211,13 +218,13 @@ impl Lanes {
         open: &BTreeMap<Lane, Option<Candidate>>,
         oldest: bool,
     ) -> Option<Candidate> {
-        let indexed = [Some(&self.free), self.kept.get(consumer)].into_iter().flatten();
+        let indexed = [Some(&self.ready.free), self.ready.kept.get(consumer)].into_iter().flatten();
         let fresh = indexed.filter_map(|turns| {
             let lane = if oldest {
                 turns.by_place.iter().map(|(_, lane)| lane).find(|lane| !open.contains_key(*lane)).cloned()
             } else {
-                let lanes = turns.by_turn.iter().map(|(priority, _, key)| (*priority, key.clone()));
-                lanes.into_iter().find(|lane| !open.contains_key(lane))
+                let mut lanes = turns.by_turn.iter().map(|(priority, _, key)| (*priority, key.clone()));
+                lanes.find(|lane| !open.contains_key(lane))
             }?;
             let next = self.lanes[&lane].next.as_ref()?;
             Some(Candidate { turn: next.turn, place: next.place, lane })
