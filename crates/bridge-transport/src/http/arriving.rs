@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 
 use super::{activity::UnderWay, places::Place};
 
-/// Bytes that are read on of a body that nobody wants.
-const UNWANTED: usize = 8 << 20;
+/// Bytes that are read on of what nobody wants.
+pub(super) const UNWANTED: usize = 8 << 20;
 
 /// The longest pause in a body that nobody wants.
 const PAUSE: Duration = Duration::from_secs(2);

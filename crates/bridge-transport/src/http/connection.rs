@@ -97,10 +97,10 @@ impl Connection {
                 }
                 () = self.last_request(&activity), if told.is_none() => {}
                 rest = self.too_long(&activity, told) => {
-                    // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
                     if rest == Rest::Fresh && activity.is_begun() {
                         stream.end(End::TimedOut, &self.door, &*self.clock).await;
                     }
+                    // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
                     if rest != Rest::Between || told.is_some() {
                         return;
                     }

@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::{
+    arriving::UNWANTED,
     door::HttpDoor,
     impatient::Impatient,
     response::{Body, Refusal},
@@ -27,10 +28,7 @@ use super::{
 /// The longest answer that the parser gives by itself.
 const BARE: usize = 256;
 
-/// What is read of a client that goes on talking after it was refused, so that it gets to read why.
-const UNWANTED: u64 = 8 << 20;
-
-/// How long that may take.
+/// How long a client that goes on talking after it was refused is listened to, so that it gets to read why.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection's stream. Clones are the same stream: one is the parser's, the other has the last word.
@@ -69,7 +67,7 @@ impl Stream {
             self.lock().held = last;
             poll_fn(|cx| self.lock().poll_release(cx)).await?;
             self.shutdown().await?;
-            tokio::io::copy(&mut self.take(UNWANTED), &mut nowhere).await
+            tokio::io::copy(&mut self.take(UNWANTED as u64), &mut nowhere).await
         };
         // Who does not listen is left alone.
         tokio::select! {
