@@ -12,6 +12,7 @@ use std::{
     mem,
     num::NonZero,
     ops::Range,
+    panic::catch_unwind,
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
@@ -68,7 +69,8 @@ pub fn assert_all_hold(seeds: Range<u64>, steps: u32) {
             if seed >= seeds.end.min(broken.load(Ordering::Relaxed)) {
                 return;
             }
-            if judge(seed, steps).is_err() {
+            // A shard that panics is found too, and panics once more below, where its seed is told.
+            if !matches!(catch_unwind(|| judge(seed, steps)), Ok(Ok(()))) {
                 broken.fetch_min(seed, Ordering::Relaxed);
             }
         }
@@ -87,15 +89,14 @@ pub fn assert_all_hold(seeds: Range<u64>, steps: u32) {
 /// Runs one seed.
 ///
 /// # Panics
-/// If a promise is broken: with the end of the trace, and how to repeat it.
+/// If a promise is broken, with the end of the trace, or the shard panics: and how to repeat it.
 pub fn assert_holds(seed: u64, steps: u32) {
-    let run = run(seed, steps);
+    let repeat = format!("repeat with: BRIDGE_SEED={seed} cargo nextest run -p bridge-core sim");
+    let Ok(run) = catch_unwind(|| run(seed, steps)) else { panic!("the shard panicked\n{repeat}") };
     if let Some(Violation { invariant, what }) = run.violation {
         let lines: Vec<_> = run.trace.lines().collect();
         let last = lines[lines.len().saturating_sub(30)..].join("\n");
-        panic!(
-            "{last}\n\n{invariant} is broken: {what}\nrepeat with: BRIDGE_SEED={seed} cargo nextest run -p bridge-core sim"
-        );
+        panic!("{last}\n\n{invariant} is broken: {what}\n{repeat}");
     }
 }
 
