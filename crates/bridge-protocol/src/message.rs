@@ -138,7 +138,7 @@ pub struct SendMessage {
     /// Given up after this time unless leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
-    /// Not handed out before this time has passed.
+    /// Not handed out before this time has passed; only for what is for the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
     /// The message it answers.
