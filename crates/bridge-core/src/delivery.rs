@@ -1,6 +1,6 @@
 //! One hand-over of a message to one mailbox: its state, its newest lease, its receipts.
 
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 use crate::{
     address::Address,
@@ -40,6 +40,9 @@ pub struct Delivery {
     pub failures: u32,
     /// The newest lease, kept after its end: it decides what a late token is worth.
     pub grant: Option<Grant>,
+    /// The attempts that ended without settling it, oldest first: the newest
+    /// [`kept_attempts`](crate::Policy::kept_attempts). The log tells the same until it is trimmed.
+    pub attempts: Vec<Attempt>,
     /// What is proven to have happened, and when.
     pub receipts: Receipts,
     /// The sender has asked for it back while it was leased.
@@ -183,6 +186,25 @@ pub struct Grant {
     pub until: Timestamp,
     /// What ended it, if something has.
     pub end: Option<GrantEnd>,
+}
+
+/// A hand-over that ended and left its delivery unsettled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its ordinal, from 1.
+    pub number: u32,
+    /// The lease that was given: whoever bears its token is told that a newer one was.
+    pub lease: Lease,
+    /// Who had it.
+    pub consumer: Name,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it ended.
+    pub reason: ReturnReason,
+    /// What the consumer said about it.
+    pub error: Option<Arc<str>>,
 }
 
 /// How a lease ended.

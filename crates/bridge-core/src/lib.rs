@@ -49,7 +49,7 @@ pub use command::{
 };
 pub use consumer::Consumer;
 pub use delivery::{
-    DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, Receipts, ReturnReason, State,
+    Attempt, DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, Receipts, ReturnReason, State,
 };
 pub use event::{Event, EventKind};
 pub use id::{DeliveryId, InvalidName, MessageId, Name, NodeId, ParseIdError, SessionId, ShardId, TaskId};

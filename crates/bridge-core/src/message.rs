@@ -45,6 +45,8 @@ pub struct Message {
     pub expires_at: Option<Timestamp>,
     /// A few short strings for the sender's own use; `traceparent` rides here.
     pub headers: Headers,
+    /// How many mailboxes it went to.
+    pub deliveries: u32,
     /// The content: JSON by default, in truth any bytes.
     pub payload: Bytes,
 }

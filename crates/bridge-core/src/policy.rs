@@ -17,6 +17,8 @@ pub struct Policy {
     pub max_delay: Duration,
     /// Hand-overs until a delivery that is always released is given up.
     pub max_attempts: u32,
+    /// Ended attempts that a delivery remembers, the newest.
+    pub kept_attempts: usize,
     /// How long an idempotency key is remembered.
     pub idempotency: Duration,
     /// A conversation is closed this long after its last activity.
@@ -68,6 +70,7 @@ impl Default for Policy {
             max_lease: Duration::from_secs(12 * 3600),
             max_delay: Duration::from_secs(12 * 3600),
             max_attempts: 1_000,
+            kept_attempts: 32,
             idempotency: Duration::from_secs(24 * 3600),
             session_ttl: Duration::from_secs(7 * 24 * 3600),
             max_sessions: 100_000,

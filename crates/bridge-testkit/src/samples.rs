@@ -88,6 +88,7 @@ pub fn delivery(n: u64) -> Delivery {
         attempt: 0,
         failures: 0,
         grant: None,
+        attempts: Vec::new(),
         receipts: Receipts { accepted: at(n), ..Receipts::default() },
         cancel_requested: false,
         reply: None,
@@ -116,6 +117,7 @@ pub fn message(n: u64) -> Message {
         deliver_at: None,
         expires_at: None,
         headers: BTreeMap::new(),
+        deliveries: 1,
         payload: Bytes::from_static(b"hello"),
     }
 }

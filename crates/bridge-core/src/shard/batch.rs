@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::{Shard, Step, Subject, index::lane, timer::Timer};
 use crate::{
     command::LostAnswer,
-    delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, ReturnReason, State},
+    delivery::{Attempt, DeadReason, Delivery, Grant, GrantEnd, Lease, ReturnReason, State},
     event::EventKind,
     id::DeliveryId,
     receive::{Granted, Receive},
@@ -230,7 +230,9 @@ impl Shard {
         } else {
             None
         };
+        let kept = self.policy.kept_attempts;
         self.update(id, now, step, |delivery| {
+            remember(delivery, reason, error.clone(), kept, now);
             delivery.state = State::Pending { visible_at };
             delivery.failures = failures;
             delivery.last_error = error.clone().or(delivery.last_error.take());
@@ -254,4 +256,26 @@ impl Shard {
         let doubled = class.backoff.saturating_mul(1 << failures.saturating_sub(1).min(20));
         self.rng.jitter(doubled.min(class.backoff_cap))
     }
+}
+
+/// Notes how the newest attempt ended; of those before it only so many are kept.
+fn remember(
+    delivery: &mut Delivery,
+    reason: ReturnReason,
+    error: Option<Arc<str>>,
+    kept: usize,
+    now: Timestamp,
+) {
+    let Some(grant) = &delivery.grant else { return };
+    delivery.attempts.push(Attempt {
+        number: delivery.attempt,
+        lease: grant.lease,
+        consumer: grant.consumer.name.clone(),
+        started: grant.started,
+        ended: now,
+        reason,
+        error,
+    });
+    let beyond = delivery.attempts.len().saturating_sub(kept);
+    delivery.attempts.drain(..beyond);
 }

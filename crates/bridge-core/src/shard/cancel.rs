@@ -1,6 +1,6 @@
 //! Withdrawing a delivery, and giving a dead one another life.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
 use super::{Shard, Step, Subject};
@@ -63,6 +63,7 @@ impl Shard {
             attempt: 0,
             failures: 0,
             grant: None,
+            attempts: Vec::new(),
             receipts: Receipts { accepted: now, ..Receipts::default() },
             cancel_requested: false,
             reply: None,

@@ -1,6 +1,6 @@
 //! Accepting a message: remember its key, find its mailbox, make its delivery.
 
-use alloc::{boxed::Box, format, vec};
+use alloc::{boxed::Box, format, vec, vec::Vec};
 use core::time::Duration;
 
 use super::{Shard, Step, Subject, timer::Timer};
@@ -154,6 +154,7 @@ impl Shard {
             attempt: 0,
             failures: 0,
             grant: None,
+            attempts: Vec::new(),
             receipts: Receipts { accepted: now, ..Receipts::default() },
             cancel_requested: false,
             reply: None,
@@ -178,6 +179,7 @@ impl Shard {
             deliver_at,
             expires_at: delivery.expires_at,
             headers: publish.headers,
+            deliveries: 1,
             payload: publish.payload,
         };
         step.put(Row::Message(Box::new(message)));

@@ -1,5 +1,6 @@
 //! The core's tests: scripts to read, much at once, and a simulation that crashes.
 
+mod attempts;
 mod long_work;
 #[cfg(bridge_fault)]
 mod mutations;

@@ -161,6 +161,10 @@ fn grows(before: &Delivery, after: &Delivery) -> Result<(), Violation> {
     hold!("I6", counted, "{before:?} has become {after:?}");
     let lease = |of: &Delivery| of.grant.as_ref().map(|grant| grant.lease);
     hold!("I3", lease(before) <= lease(after), "{id} went back to an older lease");
+    let last = |of: &Delivery| of.attempts.last().map_or(0, |attempt| attempt.number);
+    hold!("I6", last(before) <= last(after) && last(after) <= after.attempt, "{id} forgot an attempt");
+    let given_back = before.state == State::Leased && matches!(after.state, State::Pending { .. });
+    hold!("I6", !given_back || last(after) >= before.attempt, "{id} came back without a word");
     if before.state.is_terminal() {
         let unmoved = Delivery { redriven_as: before.redriven_as, ..after.clone() };
         let redriven = before.redriven_as.is_none() || before.redriven_as == after.redriven_as;

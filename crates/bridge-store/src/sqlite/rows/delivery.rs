@@ -91,6 +91,7 @@ pub(super) fn read(row: &mut Take<'_, '_>) -> Result<Delivery, Fault> {
         attempt: row.take()?,
         failures: row.take()?,
         grant: read_grant(row)?,
+        attempts: Vec::new(),
         receipts: Receipts {
             accepted: row.take()?,
             presented: row.take()?,

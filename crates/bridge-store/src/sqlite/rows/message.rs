@@ -57,6 +57,7 @@ pub(super) fn read(row: &mut Take<'_, '_>) -> Result<Message, Fault> {
         deliver_at: row.take()?,
         expires_at: row.take()?,
         headers: row.take()?,
+        deliveries: 1,
         payload: row.take()?,
     })
 }
