@@ -176,13 +176,28 @@ pub fn handshake(n: u64) -> Handshake {
     }
 }
 
-/// What a publish changes: the message, its delivery and the event, all with the number `n`.
+/// What a publish changes, as a shard tells it: the event, the message and its delivery, all with the number `n`.
 pub fn publish(n: u64) -> Vec<Change> {
     vec![
+        Change::Append(event(n)),
         Change::Put(Row::Message(Box::new(message(n)))),
         Change::Put(Row::Delivery(Box::new(delivery(n)))),
-        Change::Append(event(n)),
     ]
+}
+
+/// The lease of a delivery that its consumer has acknowledged.
+pub fn spent_grant() -> Grant {
+    let lease = Lease { epoch: 1, number: 1 };
+    let end = GrantEnd::Spent { outcome: OutcomeKind::Ack, reply: None, fingerprint: None };
+    Grant {
+        lease,
+        consumer: consumer(),
+        batch: lease,
+        attempt_id: Name::from_static("attempt"),
+        started: at(1),
+        until: at(2),
+        end: Some(end),
+    }
 }
 
 fn consumer() -> Consumer {
