@@ -50,8 +50,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Gives up an ownership, so that the next owner need not wait. Giving up a lost one is no error.
     async fn release(&self, owner: &Ownership) -> Result<(), StoreError>;
 
-    /// The live rows of the shard ([`Row::is_live`]) in the order of their keys, a page at a time: those after `after`.
-    /// An empty page ends it.
+    /// The live rows of the shard ([`Row::is_live`]), a page at a time, in an order that is the store's own and always the
+    /// same. `after` is the key of the last row of the page before. An empty page ends it.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unavailable`] if the row with the key `after` is gone, and the store cannot tell where it was.
     async fn load(&self, owner: &Ownership, after: Option<RowKey>) -> Result<Vec<Row>, StoreError>;
 
     /// The rows with these keys, live or not, each in its place; `None` where there is none.
@@ -134,7 +137,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Names a row. Keys order by kind, then by what they name.
+/// Names a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum RowKey {
@@ -214,7 +217,7 @@ pub enum Index {
     IdempotencyBefore(Timestamp),
     /// The live rows as [`load`](Store::load) gives them, for those who do not own the shard.
     Live {
-        /// Only those after this one.
+        /// Only those after this one, the last of the page before.
         after: Option<RowKey>,
     },
 }

@@ -58,8 +58,8 @@ macro_rules! store_conformance {
             a_delete_removes_the_row
             a_delete_of_nothing_is_no_error
             get_keeps_positions_and_says_none_in_place
-            load_gives_the_live_rows_in_the_order_of_their_keys
-            load_goes_on_behind_any_key
+            load_gives_the_live_rows_always_in_one_order
+            load_goes_on_behind_every_row_it_gave
             load_of_many_rows_is_complete_page_by_page
             a_batch_is_applied_in_its_order
             a_batch_is_whole_even_if_its_future_is_dropped
@@ -149,8 +149,8 @@ fn keys(rows: &[Row]) -> Vec<RowKey> {
     rows.iter().map(Row::key).collect()
 }
 
-/// All pages of a load behind `after`.
-async fn load(store: &impl Store, owner: &Ownership, mut after: Option<RowKey>) -> Vec<Row> {
+/// All pages of a load behind `after`, in the store's own order.
+async fn load_after(store: &impl Store, owner: &Ownership, mut after: Option<RowKey>) -> Vec<Row> {
     let mut rows = Vec::new();
     loop {
         let page = store.load(owner, after).await.expect("the shard can be loaded");
@@ -158,4 +158,11 @@ async fn load(store: &impl Store, owner: &Ownership, mut after: Option<RowKey>) 
         after = Some(last.key());
         rows.extend(page);
     }
+}
+
+/// All rows of a load, in the order of their keys.
+async fn load(store: &impl Store, owner: &Ownership) -> Vec<Row> {
+    let mut rows = load_after(store, owner, None).await;
+    rows.sort_by_key(Row::key);
+    rows
 }

@@ -76,10 +76,10 @@ pub async fn applying_a_batch_twice_equals_once(harness: impl StoreHarness) {
     batch.push(Change::Delete(RowKey::Task(samples::task_id(1))));
 
     commit(&store, &owner, &batch).await;
-    let rows = load(&store, &owner, None).await;
+    let rows = load(&store, &owner).await;
     let log = store.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.expect("the log can be read");
     commit(&store, &owner, &batch).await;
-    assert_eq!(load(&store, &owner, None).await, rows);
+    assert_eq!(load(&store, &owner).await, rows);
     assert_eq!(store.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.expect("the log can be read"), log);
     assert_eq!(log.events, [samples::event(1)]);
 }
@@ -90,7 +90,7 @@ pub async fn an_empty_batch_changes_nothing(harness: impl StoreHarness) {
     let owner = acquire(&store).await;
     put(&store, &owner, &[Row::Task(samples::task(1))]).await;
     commit(&store, &owner, &[]).await;
-    assert_eq!(load(&store, &owner, None).await, [Row::Task(samples::task(1))]);
+    assert_eq!(load(&store, &owner).await, [Row::Task(samples::task(1))]);
 }
 
 /// Shards have nothing in common but the store.
@@ -113,7 +113,7 @@ pub async fn two_shards_commit_at_once_and_do_not_see_each_other(harness: impl S
     });
     for (task, shard) in tasks.into_iter().zip(shards) {
         let owner = task.await.expect("its commits succeed");
-        let rows = load(&*store, &owner, None).await;
+        let rows = load(&*store, &owner).await;
         assert_eq!(rows.len() as u64, COMMITS);
         for row in rows {
             let Row::Session(session) = row else { panic!("{row:?} was never put") };

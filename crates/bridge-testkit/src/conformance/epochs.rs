@@ -69,7 +69,7 @@ pub async fn an_epoch_that_never_was_is_fenced(harness: impl StoreHarness) {
     let owner = acquire(&store).await;
     let ahead = Ownership { epoch: owner.epoch + 1, ..owner.clone() };
     assert_fenced(store.commit(&ahead, &samples::publish(1)).await);
-    assert_eq!(load(&store, &owner, None).await, []);
+    assert_eq!(load(&store, &owner).await, []);
 }
 
 /// What was superseded stays so.
@@ -81,7 +81,7 @@ pub async fn an_old_epoch_is_fenced_after_reopening(harness: impl StoreHarness) 
     let store = harness.open().await;
     let new = acquire(&store).await;
     assert_fenced(store.commit(&old, &samples::publish(1)).await);
-    assert_eq!(load(&store, &new, None).await, []);
+    assert_eq!(load(&store, &new).await, []);
 }
 
 /// Renewing is no acquisition: the epoch stays.

@@ -6,7 +6,6 @@ use crate::sqlite::{
     fault::Fault,
 };
 
-// Invariant: addresses as text are in the order of addresses, for `load` promises the order of keys.
 pub(super) const TABLE: Table = Table {
     name: "mailbox",
     key: &["address"],
