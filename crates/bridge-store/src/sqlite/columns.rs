@@ -1,196 +1,72 @@
-//! How a value lies in a column, and the checksum that guards a row.
-//!
-//! SQLite notices damage to the structure of its file, not to what a cell holds. So each row ends in a CRC-32 over its
-//! other columns, made when it is written and compared when it is read.
+//! How a value lies in a column.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    sync::Arc,
+};
 
 use bridge_core::{
     Address, DeadReason, DeliveryId, Headers, LogId, MessageId, Name, NodeId, OutcomeKind, PresenceState,
     Priority, ReturnReason, Seq, SessionId, ShardId, TaskId, TaskState, Timestamp, bytes::Bytes,
 };
-use rusqlite::{
-    Row, Statement, ToSql,
-    types::{ToSqlOutput, Value, ValueRef},
-};
+use rusqlite::types::ValueRef;
 
 use super::fault::Fault;
 
 /// A type that fits one column.
 pub(super) trait Column: Sized {
-    /// The value as SQLite takes it.
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault>;
+    /// Hands the value to `to` as SQLite takes it.
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault>;
     /// The value from what SQLite has, if it is one.
     fn take(value: ValueRef<'_>) -> Option<Self>;
 }
 
-/// Fills the parameters of a statement, one after the other.
+fn give_text<R>(text: &str, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+    Ok(to(ValueRef::Text(text.as_bytes())))
+}
+
+/// A short text in place, for what is told by its `Display`.
 #[derive(Debug)]
-pub(super) struct Bind<'s, 'c> {
-    statement: &'s mut Statement<'c>,
+pub(super) struct Text {
+    bytes: [u8; Self::MOST],
     filled: usize,
-    sum: Checksum,
 }
 
-impl<'s, 'c> Bind<'s, 'c> {
-    pub(super) fn new(statement: &'s mut Statement<'c>) -> Self {
-        Self { statement, filled: 0, sum: Checksum::new() }
+impl Text {
+    const MOST: usize = 96;
+
+    /// The text of `value`, if it is short.
+    pub(super) fn of(value: &impl fmt::Display) -> Option<Self> {
+        let mut text = Self { bytes: [0; Self::MOST], filled: 0 };
+        write!(text, "{value}").ok().map(|()| text)
     }
 
-    pub(super) fn put<C: Column>(&mut self, value: &C) -> Result<&mut Self, Fault> {
-        let value = value.give()?;
-        self.sum.add(referenced(&value)?);
-        self.filled += 1;
-        self.statement.raw_bind_parameter(self.filled, Given(value))?;
-        Ok(self)
-    }
-
-    /// Runs a statement whose last parameter is the checksum of the others; the number of rows it changed.
-    pub(super) fn run_guarded(mut self) -> Result<usize, Fault> {
-        let sum = self.sum.finish();
-        self.put(&sum)?;
-        self.run()
-    }
-
-    /// Runs the statement; the number of rows it changed.
-    pub(super) fn run(self) -> Result<usize, Fault> {
-        Ok(self.statement.raw_execute()?)
-    }
-
-    /// Runs the statement and hands out the rows it gives.
-    pub(super) fn query(self) -> rusqlite::Rows<'s> {
-        self.statement.raw_query()
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.filled]
     }
 }
 
-/// What is bound is given by reference, so that a payload is not copied on its way.
-struct Given<'a>(ToSqlOutput<'a>);
-
-impl ToSql for Given<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match &self.0 {
-            ToSqlOutput::Borrowed(value) => ToSqlOutput::Borrowed(*value),
-            ToSqlOutput::Owned(value) => ToSqlOutput::Borrowed(ValueRef::from(value)),
-            _ => return Err(rusqlite::Error::InvalidQuery),
-        })
+impl Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.filled + part.len();
+        let room = self.bytes.get_mut(self.filled..end).ok_or(fmt::Error)?;
+        room.copy_from_slice(part.as_bytes());
+        self.filled = end;
+        Ok(())
     }
 }
 
-fn referenced<'a>(value: &'a ToSqlOutput<'a>) -> Result<ValueRef<'a>, Fault> {
-    match value {
-        ToSqlOutput::Borrowed(value) => Ok(*value),
-        ToSqlOutput::Owned(value) => Ok(ValueRef::from(value)),
-        _ => Err(Fault::Unknown("this form of a value")),
-    }
-}
-
-/// Takes the columns of a row, one after the other. The last is the checksum of the others.
-#[derive(Debug)]
-pub(super) struct Take<'r, 's> {
-    table: &'static str,
-    row: &'r Row<'s>,
-    taken: usize,
-    sum: Checksum,
-}
-
-impl<'r, 's> Take<'r, 's> {
-    pub(super) fn new(table: &'static str, row: &'r Row<'s>) -> Self {
-        Self { table, row, taken: 0, sum: Checksum::new() }
-    }
-
-    pub(super) fn take<C: Column>(&mut self) -> Result<C, Fault> {
-        let value = self.row.get_ref(self.taken)?;
-        self.sum.add(value);
-        self.taken += 1;
-        C::take(value).ok_or_else(|| {
-            let name = self.row.as_ref().column_name(self.taken - 1).unwrap_or("?");
-            self.damaged(&format!("makes no sense in column {name}"))
-        })
-    }
-
-    /// Takes the checksum. What was taken may be believed only then.
-    pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        let sum = self.sum.finish();
-        if self.take::<u32>()? == sum { Ok(()) } else { Err(self.damaged("does not match its checksum")) }
-    }
-
-    /// The fault of this row, by the name of its table and the columns it begins with: shard and key.
-    pub(super) fn damaged(&self, how: &str) -> Fault {
-        let shown = |column| {
-            let name = self.row.as_ref().column_name(column).unwrap_or("?");
-            match self.row.get_ref(column) {
-                Ok(ValueRef::Integer(number)) => format!("{name} {number}"),
-                Ok(ValueRef::Text(text)) => format!("{name} {}", String::from_utf8_lossy(text)),
-                Ok(ValueRef::Blob(bytes)) => {
-                    let digits: String = bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-                    format!("{name} {digits}")
-                }
-                Ok(ValueRef::Null | ValueRef::Real(_)) | Err(_) => format!("{name} ?"),
-            }
-        };
-        Fault::Corrupt(format!("table {}, {}, {}: the row {how}", self.table, shown(0), shown(1)))
-    }
-}
-
-/// A CRC-32 over values. Small ones are gathered first: the sum is fast over many bytes at once.
-#[derive(Debug)]
-struct Checksum {
-    crc: crc32fast::Hasher,
-    gathered: Vec<u8>,
-}
-
-impl Checksum {
-    /// Bytes that are gathered at most; more than most rows have.
-    const GATHERED: usize = 1_024;
-
-    fn new() -> Self {
-        Self { crc: crc32fast::Hasher::new(), gathered: Vec::with_capacity(Self::GATHERED) }
-    }
-
-    fn add(&mut self, value: ValueRef<'_>) {
-        match value {
-            ValueRef::Null => self.add_bytes(&[0]),
-            ValueRef::Integer(number) => {
-                self.add_bytes(&[1]);
-                self.add_bytes(&number.to_le_bytes());
-            }
-            ValueRef::Real(number) => {
-                self.add_bytes(&[2]);
-                self.add_bytes(&number.to_le_bytes());
-            }
-            ValueRef::Text(bytes) => self.add_long(3, bytes),
-            ValueRef::Blob(bytes) => self.add_long(4, bytes),
-        }
-    }
-
-    fn add_long(&mut self, kind: u8, bytes: &[u8]) {
-        self.add_bytes(&[kind]);
-        self.add_bytes(&(bytes.len() as u64).to_le_bytes());
-        self.add_bytes(bytes);
-    }
-
-    fn add_bytes(&mut self, bytes: &[u8]) {
-        if self.gathered.len() + bytes.len() > Self::GATHERED {
-            self.crc.update(&self.gathered);
-            self.gathered.clear();
-        }
-        if bytes.len() > Self::GATHERED {
-            self.crc.update(bytes);
-        } else {
-            self.gathered.extend_from_slice(bytes);
-        }
-    }
-
-    fn finish(&mut self) -> u32 {
-        self.crc.update(&self.gathered);
-        self.gathered.clear();
-        self.crc.clone().finalize()
+fn give_shown<R>(value: &impl fmt::Display, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+    match Text::of(value) {
+        Some(text) => Ok(to(ValueRef::Text(text.as_bytes()))),
+        None => give_text(&value.to_string(), to),
     }
 }
 
 impl Column for u64 {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        i64::try_from(*self).map(ToSqlOutput::from).map_err(|_| Fault::TooLarge(*self))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        i64::try_from(*self).map(|it| to(ValueRef::Integer(it))).map_err(|_| Fault::TooLarge(*self))
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -199,8 +75,8 @@ impl Column for u64 {
 }
 
 impl Column for u128 {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::Owned(Value::Blob(self.to_be_bytes().to_vec())))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        Ok(to(ValueRef::Blob(&self.to_be_bytes())))
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -209,8 +85,8 @@ impl Column for u128 {
 }
 
 impl Column for [u8; 32] {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self)))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        Ok(to(ValueRef::Blob(self)))
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -219,8 +95,8 @@ impl Column for [u8; 32] {
 }
 
 impl Column for Bytes {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self)))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        Ok(to(ValueRef::Blob(self)))
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -229,8 +105,8 @@ impl Column for Bytes {
 }
 
 impl Column for Vec<u8> {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self)))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        Ok(to(ValueRef::Blob(self)))
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -239,8 +115,8 @@ impl Column for Vec<u8> {
 }
 
 impl Column for String {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::from(self.as_str()))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        give_text(self.as_str(), to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -249,8 +125,8 @@ impl Column for String {
 }
 
 impl Column for Arc<str> {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::from(&**self))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        give_text(self, to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -259,8 +135,8 @@ impl Column for Arc<str> {
 }
 
 impl Column for Name {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::from(self.as_str()))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        give_text(self.as_str(), to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -269,8 +145,8 @@ impl Column for Name {
 }
 
 impl Column for Address {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::from(self.to_string()))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        give_shown(self, to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -280,10 +156,10 @@ impl Column for Address {
 
 /// A JSON object of strings.
 impl Column for Headers {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
         let map: serde_json::Map<String, serde_json::Value> =
             self.iter().map(|(name, value)| (name.to_string(), (&**value).into())).collect();
-        Ok(ToSqlOutput::from(serde_json::Value::Object(map).to_string()))
+        give_text(&serde_json::Value::Object(map).to_string(), to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -294,8 +170,8 @@ impl Column for Headers {
 
 /// Sixteen hexadecimal digits, as in a cursor: half of all numbers are beyond SQL's integers.
 impl Column for LogId {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::from(format!("{:016x}", self.0)))
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        give_shown(&format_args!("{:016x}", self.0), to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -304,8 +180,11 @@ impl Column for LogId {
 }
 
 impl<C: Column> Column for Option<C> {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        self.as_ref().map_or(Ok(ToSqlOutput::Borrowed(ValueRef::Null)), C::give)
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        match self {
+            Some(value) => value.give(to),
+            None => Ok(to(ValueRef::Null)),
+        }
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -317,13 +196,10 @@ impl<C: Column> Column for Option<C> {
 macro_rules! as_column {
     ($($type:ty: $as:ty, |$it:ident| $into:expr, $from:expr;)*) => {$(
         impl Column for $type {
-            fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
+            fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
                 let $it = *self;
                 let value: $as = $into;
-                Ok(match value.give()? {
-                    ToSqlOutput::Owned(value) => ToSqlOutput::Owned(value),
-                    _ => unreachable!("numbers are given by value"),
-                })
+                value.give(to)
             }
 
             fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -352,8 +228,8 @@ as_column! {
 macro_rules! word_column {
     ($($type:ty),*) => {$(
         impl Column for $type {
-            fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-                Ok(ToSqlOutput::from(self.as_str()))
+            fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+                give_text(self.as_str(), to)
             }
 
             fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -367,9 +243,9 @@ macro_rules! word_column {
 word_column!(DeadReason, OutcomeKind, PresenceState, ReturnReason, TaskState);
 
 /// A word that the table's own code knows the meaning of.
-impl Column for &'static str {
-    fn give(&self) -> Result<ToSqlOutput<'_>, Fault> {
-        Ok(ToSqlOutput::from(*self))
+impl Column for &str {
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        give_text(self, to)
     }
 
     fn take(_value: ValueRef<'_>) -> Option<Self> {

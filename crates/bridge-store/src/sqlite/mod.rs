@@ -3,6 +3,7 @@
 //! This module owns the face of the store: its settings, its threads and the traits. What happens on the threads is in
 //! `writer` and `reader`, the file itself in `schema`, the columns in `rows`.
 
+mod bind;
 mod columns;
 mod fault;
 mod reader;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ToSql, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    columns::Bind,
+    bind::Bind,
     fault::Fault,
     rows::{self, EVENT, Kind, Shard, Table},
 };

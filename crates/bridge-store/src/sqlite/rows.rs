@@ -16,7 +16,7 @@ mod task;
 use bridge_core::{Row, RowKey, ShardId};
 
 use super::{
-    columns::{Bind, Take},
+    bind::{Bind, Take},
     fault::Fault,
 };
 
@@ -169,7 +169,7 @@ impl Kind {
     /// Reads a row of this kind's table.
     pub(super) fn read(self, row: &rusqlite::Row<'_>) -> Result<Row, Fault> {
         let take = &mut Take::new(self.table().name, row);
-        let _shard: ShardId = take.take()?;
+        take.shard()?;
         let row = match self {
             Self::Identity => Row::Identity(identity::read(take)?),
             Self::Session => Row::Session(session::read(take)?),
@@ -180,7 +180,7 @@ impl Kind {
             Self::Reader => Row::Reader(reader::read(take)?),
             Self::Task => Row::Task(task::read(take)?),
         };
-        take.finish()?;
+        take.check()?;
         Ok(row)
     }
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Statement};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    columns::Bind,
+    bind::Bind,
     fault::Fault,
     rows::{self, EVENT, Kind, Shard},
     schema,
@@ -271,7 +271,7 @@ impl<'c> Transaction<'c> {
                     .prepare_cached("INSERT OR REPLACE INTO handshake VALUES (?, ?, ?, ?, ?)")?;
                 let mut row = Bind::new(&mut save);
                 rows::write_handshake(record, &mut row)?;
-                row.run_guarded()?;
+                row.run_sealed()?;
             }
             Write::DeleteHandshake(id) => {
                 self.connection.prepare_cached("DELETE FROM handshake WHERE id = ?")?.execute([id])?;
@@ -303,7 +303,7 @@ impl<'c> Transaction<'c> {
         let mut put = Bind::new(&mut self.put_shard);
         put.put(&id)?;
         rows::write_shard(shard, &mut put)?;
-        put.run_guarded().map(drop)
+        put.run_sealed().map(drop)
     }
 
     fn change(&mut self, owner: &Ownership, changes: &[Change]) -> Result<(), Fault> {
@@ -314,7 +314,7 @@ impl<'c> Transaction<'c> {
                 Change::Put(row) => {
                     let mut put = Bind::new(&mut self.put[Kind::of_row(row)? as usize]);
                     rows::write(owner.shard, row, &mut put)?;
-                    put.run_guarded()?;
+                    put.run_sealed()?;
                 }
                 Change::Delete(key) => {
                     let mut delete = Bind::new(&mut self.delete[Kind::of(key)? as usize]);
@@ -324,7 +324,7 @@ impl<'c> Transaction<'c> {
                 Change::Append(event) => {
                     let mut append = Bind::new(&mut self.append);
                     rows::write_event(owner.shard, event, &mut append)?;
-                    if append.run_guarded()? == 0 {
+                    if append.run_sealed()? == 0 {
                         self.check_same(owner.shard, event)?;
                     }
                     head = head.max(event.seq);

@@ -4,7 +4,8 @@ use bridge_core::{
 
 use super::Table;
 use crate::sqlite::{
-    columns::{Bind, Column, Take},
+    bind::{Bind, Take},
+    columns::Column,
     fault::Fault,
 };
 

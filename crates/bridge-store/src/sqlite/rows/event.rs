@@ -7,7 +7,7 @@ use bridge_core::{
 
 use super::Table;
 use crate::sqlite::{
-    columns::{Bind, Take},
+    bind::{Bind, Take},
     fault::Fault,
 };
 
@@ -77,7 +77,7 @@ pub(in crate::sqlite) fn write(shard: ShardId, event: &Event, to: &mut Bind<'_, 
 
 pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Event, Fault> {
     let row = &mut Take::new(TABLE.name, row);
-    let _shard: ShardId = row.take()?;
+    row.shard()?;
     let (seq, at, name): (_, _, String) = (row.take()?, row.take()?, row.take()?);
     let (session, message, delivery) = (row.take()?, row.take()?, row.take()?);
     let detail = Detail {
@@ -100,7 +100,7 @@ pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Event, Fault> {
         presence: row.take()?,
         presence_since: row.take()?,
     };
-    row.finish()?;
+    row.check()?;
     let kind = detail.kind(&name).ok_or_else(|| row.damaged(&format!("is no whole event of kind {name}")))?;
     Ok(Event { seq, at, session, message, delivery, kind })
 }

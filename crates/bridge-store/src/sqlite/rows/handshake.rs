@@ -1,7 +1,7 @@
 use bridge_core::Handshake;
 
 use crate::sqlite::{
-    columns::{Bind, Take},
+    bind::{Bind, Take},
     fault::Fault,
 };
 
@@ -17,6 +17,6 @@ pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Handshake, Faul
     let row = &mut Take::new(TABLE, row);
     let handshake =
         Handshake { id: row.take()?, principal: row.take()?, saved_at: row.take()?, data: row.take()? };
-    row.finish()?;
+    row.check()?;
     Ok(handshake)
 }

@@ -2,7 +2,7 @@ use bridge_core::Message;
 
 use super::Table;
 use crate::sqlite::{
-    columns::{Bind, Take},
+    bind::{Bind, Take},
     fault::Fault,
 };
 

@@ -1,8 +1,8 @@
-use bridge_core::{NodeId, Ownership, Seq, ShardId, Timestamp};
+use bridge_core::{NodeId, Ownership, Seq, Timestamp};
 
 use super::Table;
 use crate::sqlite::{
-    columns::{Bind, Take},
+    bind::{Bind, Take},
     fault::Fault,
 };
 
@@ -34,7 +34,7 @@ pub(in crate::sqlite) fn write(shard: &Shard, to: &mut Bind<'_, '_>) -> Result<(
 
 pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Shard, Fault> {
     let row = &mut Take::new(TABLE.name, row);
-    let _shard: ShardId = row.take()?;
+    row.shard()?;
     let shard = Shard {
         epoch: row.take()?,
         node: row.take()?,
@@ -42,6 +42,6 @@ pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Shard, Fault> {
         floor: row.take()?,
         head: row.take()?,
     };
-    row.finish()?;
+    row.check()?;
     Ok(shard)
 }
