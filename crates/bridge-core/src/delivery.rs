@@ -59,6 +59,13 @@ pub struct Delivery {
     pub redriven_as: Option<DeliveryId>,
 }
 
+impl Delivery {
+    /// Whether a shard needs it in memory.
+    pub const fn is_live(&self) -> bool {
+        !self.state.is_terminal()
+    }
+}
+
 /// Where a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {

@@ -112,7 +112,7 @@ pub enum Row {
     Mailbox(Mailbox),
     /// A delivery.
     Delivery(Box<Delivery>),
-    /// A message with its payload.
+    /// A message with its payload. No two of a shard have the same place in its log.
     Message(Box<Message>),
     /// A remembered publish.
     Idempotency(IdempotencyRecord),
@@ -179,7 +179,7 @@ impl Row {
         match self {
             Self::Identity(_) | Self::Mailbox(_) | Self::Task(_) => true,
             Self::Session(session) => session.closed_at.is_none(),
-            Self::Delivery(delivery) => !delivery.state.is_terminal(),
+            Self::Delivery(delivery) => delivery.is_live(),
             Self::Message(_) | Self::Idempotency(_) | Self::Reader(_) => false,
         }
     }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bridge_core::{
-    Address, Change, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd,
+    Address, Attempt, Change, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd,
     Handshake, IdempotencyRecord, IdempotencyScope, Identity, Lease, LogId, Mailbox, Message, MessageId,
     Name, OutcomeKind, Presence, PresenceState, Priority, Reader, Receipts, ReturnReason, Row, Seq, Session,
     SessionId, Side, State, Task, TaskId, TaskState, Timestamp, bytes::Bytes,
@@ -314,6 +314,7 @@ fn full_delivery() -> Delivery {
         attempt: u32::MAX,
         failures: u32::MAX,
         grant: Some(Grant { consumer: consumer(), ..grant(None) }),
+        attempts: attempts(),
         receipts: Receipts {
             accepted: at(1),
             presented: Some(at(2)),
@@ -334,6 +335,23 @@ fn full_delivery() -> Delivery {
     }
 }
 
+/// An attempt of each end, with and without words.
+fn attempts() -> Vec<Attempt> {
+    let errors = [None, Some("".into()), Some(awkward())];
+    let ends = ReturnReason::ALL.into_iter().flat_map(|reason| errors.clone().map(|error| (reason, error)));
+    ends.zip(1..)
+        .map(|((reason, error), number)| Attempt {
+            number,
+            lease: Lease { epoch: 3, number: i64::MAX.unsigned_abs() },
+            consumer: longest_name(),
+            started: at(1),
+            ended: Timestamp::MAX,
+            reason,
+            error,
+        })
+        .collect()
+}
+
 fn messages() -> [Message; 2] {
     let full = Message {
         from: longest_name(),
@@ -346,6 +364,7 @@ fn messages() -> [Message; 2] {
         deliver_at: Some(at(3)),
         expires_at: Some(Timestamp::MAX),
         headers: [("".into(), "".into()), ("trace\"parent".into(), awkward())].into(),
+        deliveries: u32::MAX,
         payload: Bytes::from_static(&[0, 0xff, 0xfe, b'\'', 0]),
         ..message(2)
     };

@@ -42,6 +42,15 @@ impl<'s, 'c> Bind<'s, 'c> {
         Ok(self)
     }
 
+    /// Leaves the next `count` parameters empty: a part with its checksum that is not there.
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), Fault> {
+        for _ in 0..count {
+            self.filled += 1;
+            self.statement.raw_bind_parameter(self.filled, Given(ValueRef::Null))?;
+        }
+        Ok(())
+    }
+
     /// Runs a statement whose last parameter is the checksum of the others; the number of rows it changed.
     pub(super) fn run_sealed(mut self) -> Result<usize, Fault> {
         self.seal()?;
@@ -87,6 +96,14 @@ impl<'r, 's> Take<'r, 's> {
         C::take(value).ok_or_else(|| self.makes_no_sense())
     }
 
+    /// Takes a text without copying it.
+    pub(super) fn text(&mut self) -> Result<Option<&'r str>, Fault> {
+        match self.value()? {
+            ValueRef::Null => Ok(None),
+            value => value.as_str().map(Some).map_err(|_| self.makes_no_sense()),
+        }
+    }
+
     fn value(&mut self) -> Result<ValueRef<'r>, Fault> {
         let value = self.row.get_ref(self.taken)?;
         self.sum.add(value);
@@ -107,6 +124,13 @@ impl<'r, 's> Take<'r, 's> {
         }
         self.sum = Checksum::new();
         Ok(())
+    }
+
+    /// Takes the checksum of a part that is not there: it must not be there either.
+    pub(super) fn pass(&mut self) -> Result<(), Fault> {
+        let sum: Option<u32> = self.take()?;
+        self.sum = Checksum::new();
+        if sum.is_none() { Ok(()) } else { Err(self.damaged("has lost what its checksum is of")) }
     }
 
     fn makes_no_sense(&self) -> Fault {
@@ -130,6 +154,13 @@ impl<'r, 's> Take<'r, 's> {
         };
         Fault::Corrupt(format!("table {}, {}, {}: the row {how}", self.table, shown(0), shown(1)))
     }
+}
+
+/// The checksum of a part that is one value.
+pub(super) fn sum_of(bytes: &[u8]) -> u32 {
+    let mut sum = Checksum::new();
+    sum.add(ValueRef::Blob(bytes));
+    sum.finish()
 }
 
 /// A CRC-32 over values. Small ones are gathered first: the sum is fast over many bytes at once.

@@ -26,28 +26,43 @@ fn give_text<R>(text: &str, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fau
     Ok(to(ValueRef::Text(text.as_bytes())))
 }
 
-/// A short text in place, for what is told by its `Display`.
+/// What a value's `Display` says: a short text in place.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) enum Shown {
+    Short(Short),
+    Long(String),
+}
+
+impl Shown {
+    pub(super) fn of(value: &impl fmt::Display) -> Self {
+        let mut short = Short { bytes: [0; Short::MOST], filled: 0 };
+        match write!(short, "{value}") {
+            Ok(()) => Self::Short(short),
+            Err(_) => Self::Long(value.to_string()),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Short(Short { bytes, filled }) => {
+                str::from_utf8(&bytes[..*filled]).expect("only texts were written into it")
+            }
+            Self::Long(text) => text,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Short {
     bytes: [u8; Self::MOST],
     filled: usize,
 }
 
-impl Text {
+impl Short {
     const MOST: usize = 96;
-
-    /// The text of `value`, if it is short.
-    pub(super) fn of(value: &impl fmt::Display) -> Option<Self> {
-        let mut text = Self { bytes: [0; Self::MOST], filled: 0 };
-        write!(text, "{value}").ok().map(|()| text)
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.filled]
-    }
 }
 
-impl Write for Text {
+impl Write for Short {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let end = self.filled + part.len();
         let room = self.bytes.get_mut(self.filled..end).ok_or(fmt::Error)?;
@@ -57,10 +72,25 @@ impl Write for Text {
     }
 }
 
-fn give_shown<R>(value: &impl fmt::Display, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
-    match Text::of(value) {
-        Some(text) => Ok(to(ValueRef::Text(text.as_bytes()))),
-        None => give_text(&value.to_string(), to),
+/// A JSON object of strings.
+pub(super) fn headers_text(headers: &Headers) -> String {
+    let map: serde_json::Map<String, serde_json::Value> =
+        headers.iter().map(|(name, value)| (name.to_string(), (&**value).into())).collect();
+    serde_json::Value::Object(map).to_string()
+}
+
+pub(super) fn headers_of(text: &str) -> Option<Headers> {
+    let map: BTreeMap<String, String> = serde_json::from_str(text).ok()?;
+    Some(map.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+}
+
+impl Column for i64 {
+    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
+        Ok(to(ValueRef::Integer(*self)))
+    }
+
+    fn take(value: ValueRef<'_>) -> Option<Self> {
+        value.as_i64().ok()
     }
 }
 
@@ -146,7 +176,7 @@ impl Column for Name {
 
 impl Column for Address {
     fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
-        give_shown(self, to)
+        give_text(Shown::of(self).as_str(), to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -154,24 +184,10 @@ impl Column for Address {
     }
 }
 
-/// A JSON object of strings.
-impl Column for Headers {
-    fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
-        let map: serde_json::Map<String, serde_json::Value> =
-            self.iter().map(|(name, value)| (name.to_string(), (&**value).into())).collect();
-        give_text(&serde_json::Value::Object(map).to_string(), to)
-    }
-
-    fn take(value: ValueRef<'_>) -> Option<Self> {
-        let map: BTreeMap<String, String> = serde_json::from_str(value.as_str().ok()?).ok()?;
-        Some(map.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
-    }
-}
-
 /// Sixteen hexadecimal digits, as in a cursor: half of all numbers are beyond SQL's integers.
 impl Column for LogId {
     fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
-        give_shown(&format_args!("{:016x}", self.0), to)
+        give_text(Shown::of(&format_args!("{:016x}", self.0)).as_str(), to)
     }
 
     fn take(value: ValueRef<'_>) -> Option<Self> {
@@ -242,7 +258,7 @@ macro_rules! word_column {
 
 word_column!(DeadReason, OutcomeKind, PresenceState, ReturnReason, TaskState);
 
-/// A word that the table's own code knows the meaning of.
+/// A text that is taken as it lies, by [`Take::text`](super::bind::Take::text).
 impl Column for &str {
     fn give<R>(&self, to: impl FnOnce(ValueRef<'_>) -> R) -> Result<R, Fault> {
         give_text(self, to)

@@ -17,6 +17,8 @@ pub(super) enum Fault {
     },
     /// The place in the log has another event.
     Taken(Seq),
+    /// The place in the log is another message's.
+    Occupied(Seq),
     /// A number is beyond SQL's signed 64 bits.
     TooLarge(u64),
     /// Another process has the directory, or the database.
@@ -28,6 +30,8 @@ pub(super) enum Fault {
         found: u32,
         known: u32,
     },
+    /// The row after which a page was to begin is gone.
+    Moved,
     /// An earlier fault closed the database, and no shard was acquired since.
     Closed,
     /// The thread that answers is gone.
@@ -41,7 +45,10 @@ pub(super) enum Fault {
 impl Fault {
     /// Whether the fault is its request's own, so that others of the same transaction need not suffer.
     pub(super) fn is_of_request(&self) -> bool {
-        matches!(self, Self::Fenced { .. } | Self::Taken(_) | Self::TooLarge(_) | Self::Unknown(_))
+        matches!(
+            self,
+            Self::Fenced { .. } | Self::Taken(_) | Self::Occupied(_) | Self::TooLarge(_) | Self::Unknown(_)
+        )
     }
 
     /// Whether nothing may be written, or believed, until the database was opened again.
@@ -64,6 +71,9 @@ impl Fault {
         match self {
             Self::Fenced { owner, newest } => error::fenced(operation, &owner, newest),
             Self::Taken(seq) => error::taken(operation, seq),
+            Self::Occupied(seq) => {
+                say(StoreErrorKind::Corrupt, format!("another message has the place {seq}"))
+            }
             Self::TooLarge(number) => {
                 say(StoreErrorKind::Corrupt, format!("{number} is more than a database can hold"))
             }
@@ -72,6 +82,10 @@ impl Fault {
             Self::TooNew { found, known } => say(
                 StoreErrorKind::TooNew,
                 format!("{name} has schema version {found}, this program knows {known} at most"),
+            ),
+            Self::Moved => say(
+                StoreErrorKind::Unavailable,
+                format!("a row of {name} that ended a page is gone: begin anew"),
             ),
             Self::Closed => say(
                 StoreErrorKind::Unavailable,

@@ -6,6 +6,7 @@
 mod bind;
 mod columns;
 mod fault;
+mod migrate;
 mod reader;
 mod rows;
 mod schema;

@@ -1,25 +1,28 @@
 //! The threads that read, each on a connection that cannot write, and the queries they run.
 
+mod live;
+mod log;
+mod scan;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bridge_core::{
-    DeliveryId, Handshake, Index, LogPage, Ownership, Row, RowKey, Scope, Seq, SessionId, ShardId,
-};
-use rusqlite::{Connection, ToSql, params};
+use bridge_core::{Handshake, Row, RowKey, ShardId};
+use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    bind::Bind,
+    bind::{Bind, Take},
     fault::Fault,
-    rows::{self, EVENT, Kind, Shard, Table},
+    rows::{
+        self, Kind, MessageRow, Shard,
+        message::{self, CHANGING, LASTING, PAYLOAD},
+    },
 };
-use crate::page;
+
+pub(super) use self::{live::load, log::read_log, scan::scan};
 
 /// Queries that wait at most.
 const QUEUE: usize = 256;
-
-/// Rows of one page of a load.
-const PAGE: usize = 1_000;
 
 type Query = Box<dyn FnOnce(&mut Reader) + Send>;
 
@@ -95,49 +98,10 @@ pub(super) fn run(inbox: &Inbox, open: impl Fn() -> Result<Connection, Fault> + 
     }
 }
 
-pub(super) fn load(
-    connection: &Connection,
-    owner: &Ownership,
-    after: Option<&RowKey>,
-) -> Result<Vec<Row>, Fault> {
-    shard(connection, owner.shard)?.of(owner)?;
-    live(connection, owner.shard, after, PAGE)
-}
-
-/// Live rows in the order of their keys.
-fn live(
-    connection: &Connection,
-    shard: ShardId,
-    after: Option<&RowKey>,
-    limit: usize,
-) -> Result<Vec<Row>, Fault> {
-    let begun = after.map(Kind::of).transpose()?;
-    let mut page = Vec::new();
-    for kind in Kind::ALL {
-        let left = limit - page.len();
-        let table = kind.table();
-        // Behind the only row of its kind there is none.
-        if left == 0 || begun > Some(kind) || (begun == Some(kind) && table.key.is_empty()) {
-            continue;
-        }
-        let after = after.filter(|_| begun == Some(kind));
-        let sql = if after.is_some() { table.load_after() } else { table.load() };
-        let mut load = connection.prepare_cached(&sql)?;
-        let mut query = Bind::new(&mut load);
-        match after {
-            Some(key) => rows::write_key(shard, key, &mut query)?,
-            None => query.put(&shard).map(drop)?,
-        }
-        query.put(&(left as u64))?;
-        read_rows(kind, query.query(), &mut page)?;
-    }
-    Ok(page)
-}
-
-/// The shard, as new if nobody has owned it.
-fn shard(connection: &Connection, id: ShardId) -> Result<Shard, Fault> {
+/// The shard, if anybody has owned it.
+fn shard(connection: &Connection, id: ShardId) -> Result<Option<Shard>, Fault> {
     let mut get = connection.prepare_cached(&rows::SHARD.get())?;
-    get.query([id.0])?.next()?.map_or_else(|| Ok(Shard::default()), rows::read_shard)
+    get.query([id.0])?.next()?.map(rows::read_shard).transpose()
 }
 
 pub(super) fn get(
@@ -145,112 +109,42 @@ pub(super) fn get(
     shard: ShardId,
     keys: &[RowKey],
 ) -> Result<Vec<Option<Row>>, Fault> {
-    let mut statements = Kind::ALL.map(|_| None);
-    let mut find = |key| {
-        let kind = Kind::of(key)?;
-        let get = match &mut statements[kind as usize] {
-            Some(get) => get,
-            none => none.insert(connection.prepare_cached(&kind.table().get())?),
-        };
-        let mut query = Bind::new(get);
-        rows::write_key(shard, key, &mut query)?;
-        query.query().next()?.map(|row| kind.read(row)).transpose()
-    };
-    keys.iter().map(&mut find).collect()
+    keys.iter().map(|key| find(connection, shard, key)).collect()
 }
 
-pub(super) fn scan(
-    connection: &Connection,
-    shard: ShardId,
-    index: &Index,
-    limit: usize,
-) -> Result<Vec<Row>, Fault> {
-    if let Index::Live { after } = index {
-        return live(connection, shard, after.as_ref(), limit);
+fn find(connection: &Connection, shard: ShardId, key: &RowKey) -> Result<Option<Row>, Fault> {
+    let kind = Kind::of(key)?;
+    if let Kind::Message | Kind::Delivery = kind
+        && let Some(row) = find_in_message(connection, shard, key)?
+    {
+        return Ok(Some(row));
     }
-    let limit = bound(limit as u64);
-    let select = |kind, condition, values: &[&dyn ToSql]| {
-        let shard: &dyn ToSql = &shard.0;
-        let all: Vec<_> = [shard, &limit].into_iter().chain(values.iter().copied()).collect();
-        select(connection, kind, condition, &all)
+    let Some(table) = kind.table() else { return Ok(None) };
+    let mut get = connection.prepare_cached(&table.get())?;
+    let mut query = Bind::new(&mut get);
+    rows::write_key(shard, key, &mut query)?;
+    query.query().next()?.map(|row| kind.read(row)).transpose()
+}
+
+/// A message, or a delivery that lies in its row.
+fn find_in_message(connection: &Connection, shard: ShardId, key: &RowKey) -> Result<Option<Row>, Fault> {
+    let (columns, part) = match key {
+        RowKey::Message(_) => (PAYLOAD, "sender"),
+        _ => (CHANGING, "state"),
     };
-    match index {
-        Index::Sessions { before: None } => {
-            select(Kind::Session, "TRUE ORDER BY created_at DESC, id DESC", &[])
-        }
-        Index::Sessions { before: Some(session) } => select(
-            Kind::Session,
-            "(created_at, id) < (SELECT created_at, id FROM session WHERE shard = ?1 AND id = ?3)
-             ORDER BY created_at DESC, id DESC",
-            &[&session.0.to_be_bytes()],
-        ),
-        Index::Messages { session, before } => select(
-            Kind::Message,
-            "session = ?3 AND seq < ?4 ORDER BY seq DESC",
-            &[&session.0.to_be_bytes(), &before.map_or(i64::MAX, |Seq(before)| bound(before))],
-        ),
-        Index::IdempotencyBefore(time) => select(
-            Kind::Idempotency,
-            "expires_at < ?3 ORDER BY expires_at, sender, recipient, key",
-            &[&bound(time.as_millis())],
-        ),
-        _ => Err(Fault::Unknown("this index")),
-    }
-}
-
-/// Rows of the shard `?1`, at most `?2`.
-fn select(
-    connection: &Connection,
-    kind: Kind,
-    condition: &str,
-    values: &[&dyn ToSql],
-) -> Result<Vec<Row>, Fault> {
-    let Table { name, .. } = kind.table();
-    let columns = kind.table().columns();
-    let sql = format!("SELECT {columns} FROM {name} WHERE shard = ?1 AND {condition} LIMIT ?2");
-    let mut select = connection.prepare_cached(&sql)?;
-    let mut found = select.query(values)?;
-    page::fill(std::iter::from_fn(|| match found.next() {
-        Ok(row) => row.map(|row| kind.read(row)),
-        Err(error) => Some(Err(error.into())),
-    }))
-}
-
-fn read_rows(kind: Kind, mut found: rusqlite::Rows<'_>, into: &mut Vec<Row>) -> Result<(), Fault> {
-    while let Some(row) = found.next()? {
-        into.push(kind.read(row)?);
-    }
-    Ok(())
-}
-
-/// A bound of a search. No row is beyond SQL's integers, so neither need a bound be.
-fn bound(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn read_log(
-    connection: &Connection,
-    shard: ShardId,
-    scope: Scope,
-    after: Seq,
-    limit: usize,
-) -> Result<LogPage, Fault> {
-    let Shard { floor, head, .. } = self::shard(connection, shard)?;
-    let (condition, id) = match scope {
-        Scope::All => ("?4 IS NULL", None),
-        Scope::Session(SessionId(id)) => ("session = ?4", Some(id.to_be_bytes())),
-        Scope::Delivery(DeliveryId(id)) => ("delivery = ?4", Some(id.to_be_bytes())),
-    };
-    let columns = EVENT.columns();
-    let mut select = connection.prepare_cached(&format!(
-        "SELECT {columns} FROM event WHERE shard = ?1 AND seq > ?2 AND {condition} ORDER BY seq LIMIT ?3"
+    let mut get = connection.prepare_cached(&format!(
+        "SELECT {LASTING}, {columns} FROM message WHERE shard = ? AND id = ? AND {part} IS NOT NULL"
     ))?;
-    let mut found = select.query(params![shard.0, bound(after.0), bound(limit as u64), id])?;
-    let mut events = Vec::new();
-    while let Some(row) = found.next()? {
-        events.push(rows::read_event(row)?);
-    }
-    Ok(LogPage { events, floor, head })
+    let mut query = Bind::new(&mut get);
+    rows::write_key(shard, key, &mut query)?;
+    let mut found = query.query();
+    let Some(row) = found.next()? else { return Ok(None) };
+    let row = &mut Take::new(message::TABLE, row);
+    let lasting = MessageRow::read(row)?;
+    Ok(match key {
+        RowKey::Message(_) => Some(Row::Message(Box::new(lasting.read_message(row)?))),
+        _ => lasting.read_delivery(row)?.map(Box::new).map(Row::Delivery),
+    })
 }
 
 pub(super) fn find_handshake(connection: &Connection, id: &str) -> Result<Option<Handshake>, Fault> {

@@ -2,18 +2,20 @@
 //! name them in one order.
 
 mod delivery;
+mod detail;
 mod event;
 mod handshake;
 mod idempotency;
 mod identity;
+mod json;
 mod mailbox;
-mod message;
+pub(super) mod message;
 mod reader;
 mod session;
 mod shard;
 mod task;
 
-use bridge_core::{Row, RowKey, ShardId};
+use bridge_core::{Delivery, Row, RowKey, ShardId};
 
 use super::{
     bind::{Bind, Take},
@@ -26,7 +28,7 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     /// What names a row within its shard.
     pub(super) key: &'static [&'static str],
-    /// Everything else. In a table of rows the first is `live`.
+    /// Everything else. In a table of rows one of them is `live`.
     pub(super) rest: &'static [&'static str],
     /// The index of the live rows, in a table where not all are. It is named in the query, for SQLite prefers the key.
     pub(super) live: Option<&'static str>,
@@ -77,7 +79,7 @@ impl Table {
         format!("DELETE FROM {} WHERE {}", self.name, self.by_key())
     }
 
-    /// Live rows in the order of their keys.
+    /// Live rows, always in one order.
     pub(super) fn load(&self) -> String {
         self.load_where("")
     }
@@ -100,7 +102,7 @@ impl Table {
     }
 }
 
-/// The kinds of rows, in the order of their keys.
+/// The kinds of rows, in the order they are loaded in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Identity,
@@ -153,29 +155,42 @@ impl Kind {
         })
     }
 
-    pub(super) const fn table(self) -> &'static Table {
-        match self {
+    /// The table of these rows alone. Messages have none: they lie with their deliveries and events.
+    pub(super) const fn table(self) -> Option<&'static Table> {
+        Some(match self {
             Self::Identity => &identity::TABLE,
             Self::Session => &session::TABLE,
             Self::Mailbox => &mailbox::TABLE,
             Self::Delivery => &delivery::TABLE,
-            Self::Message => &message::TABLE,
+            Self::Message => return None,
             Self::Idempotency => &idempotency::TABLE,
             Self::Reader => &reader::TABLE,
             Self::Task => &task::TABLE,
+        })
+    }
+
+    /// The name of the table that rows of this kind are read from, and the columns that [`read`](Self::read) wants.
+    pub(super) fn source(self) -> (&'static str, String) {
+        match self.table() {
+            Some(table) => (table.name, table.columns()),
+            None => (message::TABLE, format!("{}, {}", message::LASTING, message::PAYLOAD)),
         }
     }
 
     /// Reads a row of this kind's table.
     pub(super) fn read(self, row: &rusqlite::Row<'_>) -> Result<Row, Fault> {
-        let take = &mut Take::new(self.table().name, row);
+        let Some(table) = self.table() else {
+            let take = &mut Take::new(message::TABLE, row);
+            return MessageRow::read(take)?.read_message(take).map(Box::new).map(Row::Message);
+        };
+        let take = &mut Take::new(table.name, row);
         take.shard()?;
         let row = match self {
             Self::Identity => Row::Identity(identity::read(take)?),
             Self::Session => Row::Session(session::read(take)?),
             Self::Mailbox => Row::Mailbox(mailbox::read(take)?),
             Self::Delivery => Row::Delivery(Box::new(delivery::read(take)?)),
-            Self::Message => Row::Message(Box::new(message::read(take)?)),
+            Self::Message => unreachable!("messages have no table of their own"),
             Self::Idempotency => Row::Idempotency(idempotency::read(take)?),
             Self::Reader => Row::Reader(reader::read(take)?),
             Self::Task => Row::Task(task::read(take)?),
@@ -193,13 +208,23 @@ pub(super) fn write(shard: ShardId, row: &Row, to: &mut Bind<'_, '_>) -> Result<
         Row::Identity(identity) => identity::write(identity, live, to),
         Row::Session(session) => session::write(session, live, to),
         Row::Mailbox(mailbox) => mailbox::write(mailbox, live, to),
-        Row::Delivery(delivery) => delivery::write(delivery, live, to),
-        Row::Message(message) => message::write(message, live, to),
+        Row::Delivery(delivery) => delivery::write(delivery, to),
+        Row::Message(_) => unreachable!("messages have no table of their own"),
         Row::Idempotency(record) => idempotency::write(record, live, to),
         Row::Reader(reader) => reader::write(reader, live, to),
         Row::Task(task) => task::write(task, live, to),
         _ => Err(Fault::Unknown("this kind of row")),
     }
+}
+
+/// Binds the columns of a delivery that lies by itself, the checksum left out.
+pub(super) fn write_delivery(
+    shard: ShardId,
+    delivery: &Delivery,
+    to: &mut Bind<'_, '_>,
+) -> Result<(), Fault> {
+    to.put(&shard)?;
+    delivery::write(delivery, to)
 }
 
 /// Binds the columns that name a row.
@@ -220,27 +245,5 @@ pub(super) fn write_key(shard: ShardId, key: &RowKey, to: &mut Bind<'_, '_>) -> 
 
 pub(super) use event::{TABLE as EVENT, read as read_event, write as write_event};
 pub(super) use handshake::{TABLE as HANDSHAKE, read as read_handshake, write as write_handshake};
-pub(super) use shard::{Shard, TABLE as SHARD, read as read_shard, write as write_shard};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sqlite::{Settings, schema};
-
-    #[test]
-    fn a_load_does_not_look_through_rows_that_are_not_live() {
-        let directory = tempfile::tempdir().unwrap();
-        let connection =
-            schema::open_writer(&schema::database(directory.path()), &Settings::default()).unwrap();
-        let tables = Kind::ALL.map(Kind::table);
-        for table in tables.into_iter().filter(|table| table.live.is_some()) {
-            for load in [table.load(), table.load_after()] {
-                let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {load}")).unwrap();
-                let steps = explain.raw_query().mapped(|row| row.get::<_, String>("detail"));
-                let plan: String = steps.map(Result::unwrap).collect();
-                assert!(plan.contains(&format!("{}_live", table.name)), "{load}: {plan}");
-                assert!(!plan.contains("TEMP B-TREE"), "{load}: {plan}");
-            }
-        }
-    }
-}
+pub(super) use message::MessageRow;
+pub(super) use shard::{Shard, Span, TABLE as SHARD, read as read_shard, write as write_shard};

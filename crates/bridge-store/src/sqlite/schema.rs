@@ -9,16 +9,15 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-use super::{Durability, Settings, fault::Fault, wal};
+use super::{
+    Durability, Settings,
+    fault::Fault,
+    migrate::{VERSION, migrate},
+    wal,
+};
 
 /// Marks a SQLite file as ours: "brdg".
 pub(super) const APPLICATION_ID: i32 = 0x6272_6467;
-
-/// The changes of the schema, oldest first. Only ever append.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
-
-/// The version of a schema with every migration applied.
-pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// How long a writer waits for another process that has the database open, such as an operator's shell.
 const BUSY: Duration = Duration::from_secs(2);
@@ -233,18 +232,6 @@ pub(super) fn version(connection: &Connection) -> Result<u32, Fault> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Applies the migrations that the file has not seen, each in a transaction of its own.
-fn migrate(connection: &Connection) -> Result<(), Fault> {
-    let done = version(connection)?;
-    for (migration, version) in MIGRATIONS.iter().zip(1..).skip(done as usize) {
-        let transaction = connection.unchecked_transaction()?;
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
-    }
-    Ok(())
-}
-
 /// Looks a file over before it is used: whole if it is not too large for that, else its length, its small tables, and
 /// the first page of every other one. `verify` looks at everything.
 fn check(connection: &Connection, file: &Path) -> Result<(), Fault> {
@@ -263,7 +250,7 @@ fn check(connection: &Connection, file: &Path) -> Result<(), Fault> {
     for table in SMALL_TABLES {
         quick_check(connection, &format!("PRAGMA quick_check({table})"))?;
     }
-    for table in ["delivery", "message", "idempotency", "event"] {
+    for table in ["message", "payload", "delivery", "idempotency", "event"] {
         connection
             .query_row(&format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)"), [], |_| Ok(()))?;
     }
@@ -312,23 +299,6 @@ mod tests {
             let journal: String =
                 connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             assert_eq!(journal, "wal");
-        }
-    }
-
-    #[test]
-    fn a_database_of_every_earlier_schema_opens() {
-        for version in 1..MIGRATIONS.len() {
-            let directory = tempfile::tempdir().unwrap();
-            let file = database(directory.path());
-            let earlier = Connection::open(&file).unwrap();
-            earlier.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-            for migration in &MIGRATIONS[..version] {
-                earlier.execute_batch(migration).unwrap();
-            }
-            earlier.pragma_update(None, "user_version", u32::try_from(version).unwrap()).unwrap();
-            drop(earlier);
-            let connection = open_writer(&file, &Settings::default()).unwrap();
-            assert_eq!(super::version(&connection).unwrap(), VERSION);
         }
     }
 

@@ -6,8 +6,12 @@ use bridge_core::StoreError;
 use rusqlite::{Connection, params};
 
 use super::{
+    bind::Take,
     fault::Fault,
-    rows::{self, EVENT, HANDSHAKE, Kind, SHARD},
+    rows::{
+        self, EVENT, HANDSHAKE, Kind, MessageRow, SHARD,
+        message::{self, CHANGING, LASTING, PAYLOAD},
+    },
     schema::{self, Directory},
     wal,
 };
@@ -100,10 +104,11 @@ fn check_structure(connection: &Connection, report: &mut Report) -> Result<(), F
 /// Reads every row as the store would.
 fn check_rows(connection: &Connection, report: &mut Report) -> Result<(), Fault> {
     each(connection, report, SHARD.name, &SHARD.columns(), |row| rows::read_shard(row).map(drop));
+    each(connection, report, message::TABLE, &format!("{LASTING}, {CHANGING}, {PAYLOAD}"), read_message_row);
+    each(connection, report, "payload", "seq", |_| Ok(()));
     for kind in Kind::ALL {
-        let table = kind.table();
-        let columns = table.columns();
-        each(connection, report, table.name, &columns, |row| {
+        let Some(table) = kind.table() else { continue };
+        each(connection, report, table.name, &table.columns(), |row| {
             let live = row.get_ref("live")?.as_i64().is_ok_and(|live| live == 1);
             if kind.read(row)?.is_live() == live {
                 Ok(())
@@ -114,6 +119,27 @@ fn check_rows(connection: &Connection, report: &mut Report) -> Result<(), Fault>
     }
     each(connection, report, EVENT.name, &EVENT.columns(), |row| rows::read_event(row).map(drop));
     each(connection, report, HANDSHAKE, "*", |row| rows::read_handshake(row).map(drop));
+    Ok(())
+}
+
+/// Reads all that a row of messages holds.
+fn read_message_row(row: &rusqlite::Row<'_>) -> Result<(), Fault> {
+    let live: Option<bool> = row.get("live")?;
+    let row = &mut Take::new(message::TABLE, row);
+    let lasting = MessageRow::read(row)?;
+    let delivery = lasting.read_delivery(row)?;
+    if delivery.as_ref().map(bridge_core::Delivery::is_live) != live {
+        return Err(row.damaged("is marked as what it is not"));
+    }
+    if lasting.sender.is_some() {
+        lasting.read_message(row)?;
+    }
+    if lasting.logged && lasting.event().is_none() {
+        return Err(row.damaged("is no whole event"));
+    }
+    if lasting.sender.is_none() && delivery.is_none() && !lasting.logged {
+        return Err(row.damaged("holds nothing"));
+    }
     Ok(())
 }
 
@@ -147,7 +173,10 @@ fn each(
 fn check_log(connection: &Connection, report: &mut Report) -> Result<(), Fault> {
     let mut shards = connection.prepare("SELECT shard, floor, head FROM shard")?;
     let mut shards = shards.query([])?;
-    let mut log = connection.prepare("SELECT seq FROM event WHERE shard = ? ORDER BY seq")?;
+    let mut log = connection.prepare(
+        "SELECT seq FROM event WHERE shard = ?1
+         UNION ALL SELECT seq % (1 << 48) FROM message WHERE shard = ?1 AND logged = 1 ORDER BY 1",
+    )?;
     while let Some(row) = shards.next()? {
         let (shard, floor, head): (u32, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let mut last = floor;
@@ -155,29 +184,73 @@ fn check_log(connection: &Connection, report: &mut Report) -> Result<(), Fault> 
         while let Some(event) = events.next()? {
             let seq: i64 = event.get(0)?;
             if seq != last + 1 {
-                report.add(format!("table event, shard {shard}: seq {seq} follows {last}"));
+                report.add(format!("the log of shard {shard}: seq {seq} follows {last}"));
             }
             last = seq;
         }
         if last != head {
-            report
-                .add(format!("table event, shard {shard}: the last seq is {last}, the shard's head {head}"));
+            report.add(format!("the log of shard {shard}: the last seq is {last}, the shard's head {head}"));
         }
     }
     Ok(())
 }
 
-/// What a shard has still to deliver is there.
+/// What a shard has still to deliver is there, and no row lies where another shard's, or another row's, is looked for.
 fn check_references(connection: &Connection, report: &mut Report) -> Result<(), Fault> {
-    let mut lost = connection.prepare(
-        "SELECT shard, hex(id), hex(message) FROM delivery
-         WHERE live = 1 AND NOT EXISTS (
-             SELECT 1 FROM message WHERE message.shard = delivery.shard AND message.id = delivery.message)",
-    )?;
-    let mut lost = lost.query([])?;
-    while let Some(row) = lost.next()? {
-        let (shard, id, message): (u32, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        report.add(format!("table delivery, shard {shard}, id {id}: its message {message} is missing"));
+    for (table, lost, how) in [
+        (
+            "delivery",
+            "SELECT shard, hex(id) FROM delivery WHERE live = 1 AND NOT EXISTS (
+                 SELECT 1 FROM message
+                 WHERE message.shard = delivery.shard AND message.id = delivery.message AND sender IS NOT NULL)",
+            "its message is missing",
+        ),
+        (
+            "message",
+            "SELECT shard, hex(id) FROM message WHERE live = 1 AND sender IS NULL",
+            "the message is missing",
+        ),
+        (
+            "delivery",
+            "SELECT shard, hex(id) FROM delivery WHERE EXISTS (
+                 SELECT 1 FROM message
+                 WHERE message.shard = delivery.shard AND message.id = delivery.id AND state IS NOT NULL)",
+            "it lies with its message too",
+        ),
+        (
+            "event",
+            "SELECT shard, seq FROM event WHERE EXISTS (
+                 SELECT 1 FROM message JOIN shard USING (shard)
+                 WHERE shard.shard = event.shard AND message.seq = event.seq + (slot << 48) AND logged = 1)",
+            "it lies with its message too",
+        ),
+        (
+            "message",
+            "SELECT shard, hex(id) FROM message WHERE NOT EXISTS (
+                 SELECT 1 FROM shard WHERE shard.shard = message.shard AND slot = message.seq >> 48)",
+            "it lies among another shard's",
+        ),
+        (
+            "payload",
+            "SELECT 'of any', seq FROM payload WHERE NOT EXISTS (
+                 SELECT 1 FROM message
+                 WHERE message.seq = payload.seq AND sender IS NOT NULL AND message.payload IS NULL)",
+            "it is no message's",
+        ),
+    ] {
+        let mut find = connection.prepare(lost)?;
+        let mut found = find.query([])?;
+        while let Some(row) = found.next()? {
+            let shown = |column| -> Result<String, Fault> {
+                let value: rusqlite::types::Value = row.get(column)?;
+                Ok(match value {
+                    rusqlite::types::Value::Integer(number) => number.to_string(),
+                    rusqlite::types::Value::Text(text) => text,
+                    other => format!("{other:?}"),
+                })
+            };
+            report.add(format!("table {table}, shard {}, {}: {how}", shown(0)?, shown(1)?));
+        }
     }
     Ok(())
 }

@@ -1,21 +1,25 @@
 //! The one thread that writes. It blocks on the first request, takes what has queued meanwhile, makes one transaction of
-//! it, and answers all when that is durable.
+//! it, and answers all when that is durable. Which messages, deliveries and events lie together is decided in `messages`.
+
+mod messages;
 
 use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use bridge_core::{Change, Event, Handshake, NodeId, Ownership, ShardId, StoreError, Timestamp};
+use bridge_core::{Change, Handshake, NodeId, Ownership, Row, RowKey, ShardId, StoreError, Timestamp};
 use rusqlite::{Connection, Statement};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     bind::Bind,
     fault::Fault,
-    rows::{self, EVENT, Kind, Shard},
+    rows::{self, Kind, Shard},
     schema,
 };
+
+pub(super) use self::messages::Messages;
 
 /// Requests that one transaction takes at most, and that wait at most.
 const GROUP: usize = 1_024;
@@ -174,16 +178,17 @@ struct Transaction<'c> {
     commit: Statement<'c>,
     shard: Statement<'c>,
     put_shard: Statement<'c>,
-    put: Vec<Statement<'c>>,
-    delete: Vec<Statement<'c>>,
-    append: Statement<'c>,
-    event: Statement<'c>,
+    new_slot: Statement<'c>,
+    put: Vec<Option<Statement<'c>>>,
+    delete: Vec<Option<Statement<'c>>>,
+    messages: Messages<'c>,
 }
 
 impl<'c> Transaction<'c> {
     fn new(connection: &'c Connection) -> Result<Self, Fault> {
         let for_each = |sql: fn(&rows::Table) -> String| {
-            Kind::ALL.iter().map(|kind| connection.prepare(&sql(kind.table()))).collect::<Result<Vec<_>, _>>()
+            let prepare = |table| connection.prepare(&sql(table));
+            Kind::ALL.iter().map(|kind| kind.table().map(prepare).transpose()).collect::<Result<Vec<_>, _>>()
         };
         Ok(Self {
             connection,
@@ -193,8 +198,8 @@ impl<'c> Transaction<'c> {
             put_shard: connection.prepare(&rows::SHARD.put())?,
             put: for_each(rows::Table::put)?,
             delete: for_each(rows::Table::delete)?,
-            append: connection.prepare(&EVENT.add())?,
-            event: connection.prepare(&EVENT.get())?,
+            new_slot: connection.prepare("SELECT coalesce(max(slot) + 1, 0) FROM shard")?,
+            messages: Messages::new(connection)?,
         })
     }
 
@@ -296,7 +301,11 @@ impl<'c> Transaction<'c> {
     fn shard(&mut self, id: ShardId) -> Result<Shard, Fault> {
         let mut get = Bind::new(&mut self.shard);
         get.put(&id)?;
-        get.query().next()?.map_or_else(|| Ok(Shard::default()), rows::read_shard)
+        if let Some(row) = get.query().next()? {
+            return rows::read_shard(row);
+        }
+        let slot = self.new_slot.query_row([], |row| row.get::<_, i64>(0))?.cast_unsigned();
+        Ok(Shard { slot, ..Shard::default() })
     }
 
     fn put_shard(&mut self, id: ShardId, shard: &Shard) -> Result<(), Fault> {
@@ -308,26 +317,29 @@ impl<'c> Transaction<'c> {
 
     fn change(&mut self, owner: &Ownership, changes: &[Change]) -> Result<(), Fault> {
         let shard = self.shard(owner.shard)?.of(owner)?;
+        let span = shard.span(owner.shard);
         let mut head = shard.head;
-        for change in changes {
+        let mut left = changes;
+        while let [change, rest @ ..] = left {
+            left = rest;
             match change {
+                Change::Append(event) => {
+                    left = self.messages.append(&span, event, head, rest)?;
+                    head = head.max(event.seq);
+                }
+                Change::Put(Row::Message(message)) => self.messages.put_message(&span, message)?,
+                Change::Put(Row::Delivery(delivery)) => self.messages.put_delivery(&span, delivery)?,
+                Change::Delete(RowKey::Message(id)) => self.messages.delete_message(&span, *id)?,
+                Change::Delete(RowKey::Delivery(id)) => self.messages.delete_delivery(&span, *id)?,
                 Change::Put(row) => {
-                    let mut put = Bind::new(&mut self.put[Kind::of_row(row)? as usize]);
+                    let mut put = Bind::new(statement(&mut self.put, Kind::of_row(row)?)?);
                     rows::write(owner.shard, row, &mut put)?;
                     put.run_sealed()?;
                 }
                 Change::Delete(key) => {
-                    let mut delete = Bind::new(&mut self.delete[Kind::of(key)? as usize]);
+                    let mut delete = Bind::new(statement(&mut self.delete, Kind::of(key)?)?);
                     rows::write_key(owner.shard, key, &mut delete)?;
                     delete.run()?;
-                }
-                Change::Append(event) => {
-                    let mut append = Bind::new(&mut self.append);
-                    rows::write_event(owner.shard, event, &mut append)?;
-                    if append.run_sealed()? == 0 {
-                        self.check_same(owner.shard, event)?;
-                    }
-                    head = head.max(event.seq);
                 }
                 _ => return Err(Fault::Unknown("this kind of change")),
             }
@@ -337,17 +349,13 @@ impl<'c> Transaction<'c> {
         }
         Ok(())
     }
+}
 
-    /// Whether the event that has the place of `event` is the same one.
-    fn check_same(&mut self, shard: ShardId, event: &Event) -> Result<(), Fault> {
-        let mut get = Bind::new(&mut self.event);
-        get.put(&shard)?.put(&event.seq)?;
-        let mut found = get.query();
-        match found.next()? {
-            Some(row) if rows::read_event(row)? == *event => Ok(()),
-            _ => Err(Fault::Taken(event.seq)),
-        }
-    }
+fn statement<'s, 'c>(
+    statements: &'s mut [Option<Statement<'c>>],
+    kind: Kind,
+) -> Result<&'s mut Statement<'c>, Fault> {
+    statements[kind as usize].as_mut().ok_or(Fault::Unknown("a table for this kind of row"))
 }
 
 fn count(group: &[Request], counters: &Counters) {

@@ -3,6 +3,7 @@
 
 mod damage;
 mod directory;
+mod version_2;
 mod writer;
 
 use std::{fs, path::PathBuf, time::Duration};

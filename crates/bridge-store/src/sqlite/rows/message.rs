@@ -1,63 +1,302 @@
-use bridge_core::Message;
+use bridge_core::{
+    Delivery, DeliveryId, Event, EventKind, Headers, Message, MessageId, Name, Priority, SessionId, ShardId,
+    Timestamp, bytes::Bytes,
+};
 
-use super::Table;
+use super::{
+    delivery::{Lasting, read_changing, write_changing},
+    shard::Span,
+};
 use crate::sqlite::{
-    bind::{Bind, Take},
+    bind::{Bind, Take, sum_of},
+    columns::{Shown, headers_of, headers_text},
     fault::Fault,
 };
 
-pub(super) const TABLE: Table = Table {
-    name: "message",
-    key: &["id"],
-    rest: &[
-        "live",
-        "seq",
-        "sender",
-        "verified",
-        "recipient",
-        "type",
-        "priority",
-        "session",
-        "key",
-        "reply_to",
-        "correlation_id",
-        "created_at",
-        "deliver_at",
-        "expires_at",
-        "headers",
-        "payload",
-    ],
-    live: Some("message_live"),
-};
+pub(in crate::sqlite) const TABLE: &str = "message";
 
-pub(super) fn write(message: &Message, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
-    let m = message;
-    to.put(&m.id)?.put(&live)?.put(&m.seq)?.put(&m.from)?.put(&m.verified)?.put(&m.to)?.put(&m.kind)?;
-    to.put(&m.priority)?.put(&m.session)?.put(&m.key)?.put(&m.reply_to)?.put(&m.correlation_id)?;
-    to.put(&m.created_at)?.put(&m.deliver_at)?.put(&m.expires_at)?;
-    to.put(&m.headers)?.put(&m.payload).map(drop)
+/// What never changes while a row is as it is, and the checksum of that.
+pub(in crate::sqlite) const LASTING: &str = "seq, shard, id, logged, sender, verified, recipient, type, priority, session, \
+     key, reply_to, correlation_id, created_at, deliver_at, expires_at, headers, size, deliveries, crc";
+
+/// What changes with the first delivery, and the checksum of that.
+pub(in crate::sqlite) const CHANGING: &str = "live, state, visible_at, attempt, failures, detail, state_crc";
+
+/// The content, wherever it lies, and its checksum.
+pub(in crate::sqlite) const PAYLOAD: &str =
+    "coalesce(payload, (SELECT data FROM payload WHERE payload.seq = message.seq)) AS payload, payload_crc";
+
+/// The longest payload that lies in its message's row: an ack writes the row again.
+pub(in crate::sqlite) const INLINE: usize = 2 << 10;
+
+/// A row of messages: what is told by every part of it that is there.
+#[derive(Debug)]
+pub(in crate::sqlite) struct MessageRow<'a> {
+    /// Its place in the table.
+    pub(in crate::sqlite) rowid: i64,
+    pub(in crate::sqlite) shard: ShardId,
+    pub(in crate::sqlite) id: MessageId,
+    /// Whether it holds the event that the message was accepted.
+    pub(in crate::sqlite) logged: bool,
+    /// The sender, if it holds the message.
+    pub(in crate::sqlite) sender: Option<&'a str>,
+    verified: Option<bool>,
+    recipient: &'a str,
+    kind: Option<&'a str>,
+    priority: Priority,
+    session: Option<SessionId>,
+    key: Option<&'a str>,
+    reply_to: Option<MessageId>,
+    correlation_id: Option<&'a str>,
+    created_at: Timestamp,
+    deliver_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    headers: Option<&'a str>,
+    size: u32,
+    deliveries: Option<u32>,
 }
 
-pub(super) fn read(row: &mut Take<'_, '_>) -> Result<Message, Fault> {
-    let id = row.take()?;
-    let _live: bool = row.take()?;
-    Ok(Message {
-        id,
-        seq: row.take()?,
-        from: row.take()?,
-        verified: row.take()?,
-        to: row.take()?,
-        kind: row.take()?,
-        priority: row.take()?,
-        session: row.take()?,
-        key: row.take()?,
-        reply_to: row.take()?,
-        correlation_id: row.take()?,
-        created_at: row.take()?,
-        deliver_at: row.take()?,
-        expires_at: row.take()?,
-        headers: row.take()?,
-        deliveries: 1,
-        payload: row.take()?,
-    })
+/// Texts of a message that it does not hold as they lie in a row.
+#[derive(Debug)]
+pub(in crate::sqlite) struct Texts {
+    recipient: Shown,
+    headers: Option<String>,
+}
+
+impl Texts {
+    pub(in crate::sqlite) fn of(message: &Message) -> Self {
+        let headers = (!message.headers.is_empty()).then(|| headers_text(&message.headers));
+        Self { recipient: Shown::of(&message.to), headers }
+    }
+}
+
+impl<'a> MessageRow<'a> {
+    pub(in crate::sqlite) fn of(
+        span: &Span,
+        message: &'a Message,
+        texts: &'a Texts,
+        logged: bool,
+    ) -> Result<Self, Fault> {
+        let recipient = texts.recipient.as_str();
+        let key = message.key.as_str();
+        Ok(Self {
+            rowid: span.rowid(message.seq)?,
+            shard: span.shard,
+            id: message.id,
+            logged,
+            sender: Some(message.from.as_str()),
+            verified: Some(message.verified),
+            recipient,
+            kind: Some(message.kind.as_str()),
+            priority: message.priority,
+            session: message.session,
+            key: stored_key(recipient, key),
+            reply_to: message.reply_to,
+            correlation_id: message.correlation_id.as_ref().map(Name::as_str),
+            created_at: message.created_at,
+            deliver_at: message.deliver_at,
+            expires_at: message.expires_at,
+            headers: texts.headers.as_deref(),
+            size: size(&message.payload),
+            deliveries: Some(message.deliveries),
+        })
+    }
+
+    /// The row without the message, for what is left of it.
+    pub(in crate::sqlite) fn without_message(self) -> Self {
+        Self {
+            sender: None,
+            verified: None,
+            kind: None,
+            reply_to: None,
+            correlation_id: None,
+            deliver_at: None,
+            headers: None,
+            ..self
+        }
+    }
+
+    /// Binds all columns: what lasts, the delivery if there is one, the content of the message if there is one.
+    pub(in crate::sqlite) fn write(
+        &self,
+        delivery: Option<&Delivery>,
+        payload: Option<&Bytes>,
+        to: &mut Bind<'_, '_>,
+    ) -> Result<(), Fault> {
+        to.put(&self.rowid)?.put(&self.shard)?.put(&self.id)?.put(&self.logged)?;
+        to.put(&self.sender)?.put(&self.verified)?.put(&self.recipient)?.put(&self.kind)?;
+        to.put(&self.priority)?.put(&self.session)?.put(&self.key)?.put(&self.reply_to)?;
+        to.put(&self.correlation_id)?.put(&self.created_at)?.put(&self.deliver_at)?;
+        to.put(&self.expires_at)?.put(&self.headers)?.put(&self.size)?.put(&self.deliveries)?.seal()?;
+        match delivery {
+            Some(delivery) => {
+                write_changing(delivery, Some(Span::seq(self.rowid)), to)?;
+                to.seal()?;
+            }
+            None => to.skip(7)?,
+        }
+        match payload {
+            Some(payload) if payload.len() <= INLINE => to.put(payload)?.put(&sum_of(payload))?,
+            Some(payload) => to.put(&None::<u64>)?.put(&sum_of(payload))?,
+            None => to.put(&None::<u64>)?.put(&None::<u64>)?,
+        };
+        Ok(())
+    }
+
+    /// Takes [`LASTING`].
+    pub(in crate::sqlite) fn read(row: &mut Take<'a, '_>) -> Result<Self, Fault> {
+        let read = Self {
+            rowid: row.take()?,
+            shard: row.take()?,
+            id: row.take()?,
+            logged: row.take()?,
+            sender: row.text()?,
+            verified: row.take()?,
+            recipient: row.text()?.unwrap_or_default(),
+            kind: row.text()?,
+            priority: row.take()?,
+            session: row.take()?,
+            key: row.text()?,
+            reply_to: row.take()?,
+            correlation_id: row.text()?,
+            created_at: row.take()?,
+            deliver_at: row.take()?,
+            expires_at: row.take()?,
+            headers: row.text()?,
+            size: row.take()?,
+            deliveries: row.take()?,
+        };
+        row.check()?;
+        Ok(read)
+    }
+
+    /// Takes [`CHANGING`]; the delivery, if the row holds one.
+    pub(in crate::sqlite) fn read_delivery(&self, row: &mut Take<'_, '_>) -> Result<Option<Delivery>, Fault> {
+        let Some(changing) = read_changing(row, Some(Span::seq(self.rowid)))? else {
+            row.pass()?;
+            return Ok(None);
+        };
+        row.check()?;
+        let lasting = || {
+            Some(Lasting {
+                id: DeliveryId::of(self.id, 0),
+                message: self.id,
+                mailbox: self.recipient.parse().ok()?,
+                key: self.key()?,
+                priority: self.priority,
+                size: self.size,
+                expires_at: self.expires_at,
+                accepted: self.created_at,
+                redrive_of: None,
+            })
+        };
+        let lasting = lasting().ok_or_else(|| row.damaged("is no whole delivery"))?;
+        Ok(Some(lasting.with(changing)))
+    }
+
+    /// Takes [`PAYLOAD`]; the message that the row holds.
+    pub(in crate::sqlite) fn read_message(&self, row: &mut Take<'_, '_>) -> Result<Message, Fault> {
+        let payload = row.take()?;
+        row.check()?;
+        self.message(payload).ok_or_else(|| row.damaged("is no whole message"))
+    }
+
+    fn message(&self, payload: Bytes) -> Option<Message> {
+        Some(Message {
+            id: self.id,
+            seq: Span::seq(self.rowid),
+            from: Name::new(self.sender?).ok()?,
+            verified: self.verified?,
+            to: self.recipient.parse().ok()?,
+            kind: Name::new(self.kind?).ok()?,
+            priority: self.priority,
+            session: self.session,
+            key: self.key()?,
+            reply_to: self.reply_to,
+            correlation_id: self.correlation_id.map(Name::new).transpose().ok()?,
+            created_at: self.created_at,
+            deliver_at: self.deliver_at,
+            expires_at: self.expires_at,
+            headers: self.headers.map_or_else(|| Some(Headers::new()), headers_of)?,
+            deliveries: self.deliveries?,
+            payload,
+        })
+    }
+
+    /// The event that the row holds.
+    pub(in crate::sqlite) fn event(&self) -> Option<Event> {
+        Some(Event {
+            seq: Span::seq(self.rowid),
+            at: self.created_at,
+            session: self.session,
+            message: Some(self.id),
+            delivery: Some(DeliveryId::of(self.id, 0)),
+            kind: EventKind::Accepted { deliveries: self.deliveries.filter(|_| self.logged)? },
+        })
+    }
+
+    fn key(&self) -> Option<Name> {
+        Name::new(self.key.or_else(|| session_of(self.recipient))?).ok()
+    }
+}
+
+/// Whether the event tells what the row of `message` tells of it anyway.
+pub(in crate::sqlite) fn tells_of(event: &Event, message: &Message) -> bool {
+    event.seq == message.seq
+        && event.at == message.created_at
+        && event.session == message.session
+        && event.message == Some(message.id)
+        && event.delivery == Some(DeliveryId::of(message.id, 0))
+        && event.kind == EventKind::Accepted { deliveries: message.deliveries }
+}
+
+/// Whether what never changes of `delivery` is what the row of `message` tells of it anyway.
+pub(in crate::sqlite) fn goes_with(delivery: &Delivery, message: &Message) -> bool {
+    is_first(delivery)
+        && delivery.message == message.id
+        && delivery.mailbox == message.to
+        && delivery.key == message.key
+        && delivery.priority == message.priority
+        && delivery.size == size(&message.payload)
+        && delivery.expires_at == message.expires_at
+        && delivery.receipts.accepted == message.created_at
+}
+
+/// What [`update`] sets, and the row it must be for the delivery to lie there.
+pub(in crate::sqlite) const UPDATE: &str =
+    "UPDATE message SET live = ?, state = ?, visible_at = ?, attempt = ?, failures = ?, detail = ?, state_crc = ?
+     WHERE seq = ? AND id = ? AND state IS NOT NULL AND recipient = ? AND key IS ? AND priority = ? AND size = ?
+         AND expires_at IS ? AND created_at = ?";
+
+/// Binds the parameters of [`UPDATE`].
+pub(in crate::sqlite) fn write_update(
+    rowid: i64,
+    delivery: &Delivery,
+    to: &mut Bind<'_, '_>,
+) -> Result<(), Fault> {
+    let mailbox = Shown::of(&delivery.mailbox);
+    let mailbox = mailbox.as_str();
+    write_changing(delivery, Some(Span::seq(rowid)), to)?;
+    to.seal()?.put(&rowid)?.put(&delivery.id)?.put(&mailbox)?;
+    to.put(&stored_key(mailbox, delivery.key.as_str()))?.put(&delivery.priority)?.put(&delivery.size)?;
+    to.put(&delivery.expires_at)?.put(&delivery.receipts.accepted).map(drop)
+}
+
+/// Whether a delivery is of the kind that can lie in its message's row.
+pub(in crate::sqlite) fn is_first(delivery: &Delivery) -> bool {
+    delivery.id == DeliveryId::of(delivery.message, 0) && delivery.redrive_of.is_none()
+}
+
+fn size(payload: &Bytes) -> u32 {
+    u32::try_from(payload.len()).unwrap_or(u32::MAX)
+}
+
+/// A key as it is stored: not at all where it is the recipient's session.
+fn stored_key<'a>(recipient: &str, key: &'a str) -> Option<&'a str> {
+    if session_of(recipient) == Some(key) { None } else { Some(key) }
+}
+
+/// The session in an address, as text.
+fn session_of(recipient: &str) -> Option<&str> {
+    recipient.strip_prefix("session:")?.split_once('/').map(|(session, _)| session)
 }

@@ -3,7 +3,8 @@
 use std::fs;
 
 use bridge_core::{
-    Change, Handshake, HandshakeStore, Message, Row, RowKey, Scope, Seq, Store, StoreErrorKind, bytes::Bytes,
+    Change, Delivery, Handshake, HandshakeStore, Message, Row, RowKey, Scope, Seq, Store, StoreErrorKind,
+    bytes::Bytes,
 };
 use bridge_store::verify;
 use bridge_testkit::samples;
@@ -29,7 +30,7 @@ async fn a_sound_database_verifies() {
     let directory = filled().await;
     let report = verify(directory.0.path()).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!(report.schema, 2);
+    assert_eq!(report.schema, 3);
 }
 
 #[tokio::test]
@@ -190,7 +191,7 @@ async fn what_makes_no_sense_is_named_by_table_and_key() {
     publish(&store, [1]).await;
     store.save(Handshake { id: "mine".into(), ..samples::handshake(1) }).await.unwrap();
     let other = directory.connect();
-    other.execute_batch("UPDATE handshake SET data = x'00'; UPDATE delivery SET state = 'lost'").unwrap();
+    other.execute_batch("UPDATE handshake SET data = x'00'; UPDATE message SET state = 'lost'").unwrap();
 
     let error = store.find("mine").await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Corrupt);
@@ -198,20 +199,32 @@ async fn what_makes_no_sense_is_named_by_table_and_key() {
     let owner = acquire(&store).await.unwrap();
     let error = store.load(&owner, None).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Corrupt);
-    assert!(error.to_string().contains("table delivery, shard 0, id "), "{error}");
+    assert!(error.to_string().contains("table message, seq 1, shard 0"), "{error}");
 }
 
 #[tokio::test]
 async fn gaps_and_lost_messages_are_found() {
     let directory = filled().await;
+    let store = directory.open().unwrap();
+    let owner = acquire(&store).await.unwrap();
+    let apart = (6..=9).flat_map(|n| {
+        let delivery = Delivery { id: samples::delivery_id(n).redriven(), ..samples::delivery(n) };
+        [Change::Append(samples::event(n)), Change::Put(Row::Delivery(Box::new(delivery)))]
+    });
+    let messages = (6..=9).map(|n| Change::Put(Row::Message(Box::new(samples::message(n)))));
+    store.commit(&owner, &apart.chain(messages).collect::<Vec<_>>()).await.unwrap();
+    drop(store);
+    assert!(verify(directory.0.path()).unwrap().is_sound());
+
     directory
         .connect()
-        .execute_batch("DELETE FROM event WHERE seq IN (3, 5); DELETE FROM message WHERE seq = 4")
+        .execute_batch("DELETE FROM event WHERE seq IN (7, 9); DELETE FROM message WHERE seq IN (3, 8)")
         .unwrap();
     let report = verify(directory.0.path()).unwrap();
     let told = report.findings.join("; ");
     assert!(told.contains("seq 4 follows 2"), "{told}");
-    assert!(told.contains("the last seq is 4, the shard's head 5"), "{told}");
-    assert!(told.contains("is missing"), "{told}");
-    assert_eq!(report.findings.len(), 3, "{told}");
+    assert!(told.contains("seq 8 follows 6"), "{told}");
+    assert!(told.contains("the last seq is 8, the shard's head 9"), "{told}");
+    assert!(told.contains("its message is missing"), "{told}");
+    assert_eq!(report.findings.len(), 4, "{told}");
 }

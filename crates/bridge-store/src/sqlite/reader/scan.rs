@@ -1,0 +1,77 @@
+//! The indexes for observers.
+
+use bridge_core::{Index, Row, Seq, ShardId};
+use rusqlite::{Connection, ToSql};
+
+use super::live::live;
+use crate::{
+    page,
+    sqlite::{fault::Fault, rows::Kind},
+};
+
+pub(in crate::sqlite) fn scan(
+    connection: &Connection,
+    id: ShardId,
+    index: &Index,
+    limit: usize,
+) -> Result<Vec<Row>, Fault> {
+    if let Index::Live { after } = index {
+        return live(connection, id, after.as_ref(), limit);
+    }
+    let Some(shard) = super::shard(connection, id)? else { return Ok(Vec::new()) };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let select = |kind, condition, values: &[&dyn ToSql]| {
+        let shard: &dyn ToSql = &id.0;
+        let all: Vec<_> = [shard, &limit].into_iter().chain(values.iter().copied()).collect();
+        select(connection, kind, condition, &all)
+    };
+    match index {
+        Index::Sessions { before: None } => {
+            select(Kind::Session, "TRUE ORDER BY created_at DESC, id DESC", &[])
+        }
+        Index::Sessions { before: Some(session) } => select(
+            Kind::Session,
+            "(created_at, id) < (SELECT created_at, id FROM session WHERE shard = ?1 AND id = ?3)
+             ORDER BY created_at DESC, id DESC",
+            &[&session.0.to_be_bytes()],
+        ),
+        Index::Messages { session, before } => {
+            let span = shard.span(id);
+            let end = match before {
+                Some(Seq(0)) => return Ok(Vec::new()),
+                Some(Seq(before)) => span.up_to(Seq(before - 1)),
+                None => span.last(),
+            };
+            select(
+                Kind::Message,
+                "session = ?3 AND seq > ?4 AND seq <= ?5 AND sender IS NOT NULL ORDER BY seq DESC",
+                &[&session.0.to_be_bytes(), &span.before(), &end],
+            )
+        }
+        Index::IdempotencyBefore(time) => select(
+            Kind::Idempotency,
+            "expires_at < ?3 ORDER BY expires_at, sender, recipient, key",
+            &[&time.as_millis().cast_signed()],
+        ),
+        _ => Err(Fault::Unknown("this index")),
+    }
+}
+
+/// Rows of the shard `?1`, at most `?2`.
+fn select(
+    connection: &Connection,
+    kind: Kind,
+    condition: &str,
+    values: &[&dyn ToSql],
+) -> Result<Vec<Row>, Fault> {
+    let (table, columns) = kind.source();
+    // Else the planner may walk the whole table, for its rows are in the wanted order.
+    let index = if kind == Kind::Message { "INDEXED BY message_by_session" } else { "" };
+    let sql = format!("SELECT {columns} FROM {table} {index} WHERE shard = ?1 AND {condition} LIMIT ?2");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut found = select.query(values)?;
+    page::fill(std::iter::from_fn(|| match found.next() {
+        Ok(row) => row.map(|row| kind.read(row)),
+        Err(error) => Some(Err(error.into())),
+    }))
+}
