@@ -8,6 +8,7 @@ mod epochs;
 mod handshakes;
 mod indexes;
 mod log;
+mod parts;
 mod rows;
 
 use std::{future::Future, time::Duration};
@@ -16,7 +17,7 @@ use bridge_core::{Change, NodeId, Ownership, Row, RowKey, ShardId, Store};
 
 use crate::samples;
 
-pub use self::{commits::*, epochs::*, handshakes::*, indexes::*, log::*, rows::*};
+pub use self::{commits::*, epochs::*, handshakes::*, indexes::*, log::*, parts::*, rows::*};
 
 /// Opens one store again and again.
 ///
@@ -84,6 +85,16 @@ macro_rules! store_conformance {
             an_event_in_a_taken_place_is_the_same_event_again
             an_event_never_replaces_another
             an_empty_log_has_no_head
+            a_publish_is_the_same_in_one_commit_or_in_several
+            each_part_of_a_publish_goes_by_itself
+            a_delivery_changes_beside_its_message
+            a_delivery_may_differ_from_its_message
+            a_message_may_be_put_again
+            contents_of_every_length_return_with_their_delivery
+            the_log_is_one_wherever_its_events_lie
+            another_event_never_takes_the_place_of_a_message
+            load_of_many_messages_is_complete_page_by_page
+            the_messages_of_two_shards_do_not_meet
             sessions_are_listed_newest_first
             sessions_are_listed_by_their_beginning
             messages_of_a_session_are_listed_newest_first

@@ -292,6 +292,36 @@ fn deliveries() -> Vec<Delivery> {
     all.zip(1..).map(|(delivery, n)| Delivery { id: delivery_id(n), ..delivery }).collect()
 }
 
+/// The `n`-th delivery in every state, with everything that can become of it.
+pub fn delivery_forms(n: u64) -> Vec<Delivery> {
+    let being = delivery(n);
+    let forms = deliveries().into_iter().map(|form| Delivery {
+        id: being.id,
+        message: being.message,
+        mailbox: being.mailbox.clone(),
+        receipts: Receipts { accepted: at(n), ..form.receipts },
+        ..form
+    });
+    let full = full_delivery();
+    let full = Delivery {
+        state: State::Leased,
+        place: full.place,
+        bounce: full.bounce,
+        attempt: full.attempt,
+        failures: full.failures,
+        grant: full.grant,
+        attempts: full.attempts,
+        receipts: Receipts { accepted: at(n), ..full.receipts },
+        cancel_requested: full.cancel_requested,
+        reply: full.reply,
+        progress: full.progress,
+        last_error: full.last_error,
+        redriven_as: full.redriven_as,
+        ..being.clone()
+    };
+    forms.chain([full]).collect()
+}
+
 fn grant(end: Option<GrantEnd>) -> Grant {
     Grant {
         lease: Lease { epoch: 3, number: i64::MAX.unsigned_abs() },
