@@ -3,7 +3,7 @@
 use std::{hint::black_box, time::Duration};
 
 use bridge_core::{
-    Address, Answer, CallId, Class, Command, Consumer, Effect, Headers, MessageId, Name, OpenSession,
+    Address, Answer, CallId, Command, Consumer, Effect, Headers, Limits, MessageId, Name, OpenSession,
     Outcome, Policy, Priority, Proof, Publish, Receive, Request, SessionId, Settle, Shard, Side, Step,
     Timestamp,
 };
@@ -20,7 +20,7 @@ struct Driver {
 impl Driver {
     fn new(backlog: u32) -> Self {
         let policy = Policy {
-            agent: Class { max_pending: u32::MAX, max_pending_bytes: u64::MAX, ..Class::AGENT },
+            agent: Limits { max_pending: u32::MAX, max_pending_bytes: u64::MAX, ..Limits::AGENT },
             ..Policy::default()
         };
         let mut driver = Self { shard: Shard::new(policy, 1, 7), ids: 0 };
@@ -67,10 +67,12 @@ impl Driver {
         let name = Name::from_static("agent");
         let receive = Receive {
             consumer: Consumer::named(name.clone(), name.clone()),
-            mailbox: Address::Session(SESSION, Side::Agent),
+            mailboxes: vec![Address::Session(SESSION, Side::Agent)],
+            types: Vec::new(),
             max: 1,
             max_bytes: u64::MAX,
             wait: Duration::ZERO,
+            linger: Duration::ZERO,
             lease: None,
             attempt_id: name,
             repeatable: false,

@@ -1,14 +1,14 @@
 //! What goes into a shard and what comes out.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use crate::{
     address::Address,
     delivery::{Delivery, Lease, State},
-    id::{DeliveryId, MessageId, SessionId, TaskId},
+    id::{DeliveryId, MessageId, Name, SessionId, TaskId},
     log::Seq,
-    mailbox::Presence,
+    mailbox::{MailboxError, MailboxView, Mailboxes, Presence, Purged, SetMailbox},
     publish::{IdempotencyRecord, Publish, PublishError, Published},
     reader::Advance,
     receive::{Receive, ReceiveError, Received},
@@ -17,6 +17,7 @@ use crate::{
     store::RowKey,
     task::{OpenTask, Task, TaskError},
     time::Timestamp,
+    why::Why,
 };
 
 /// Ties an answer to its command.
@@ -60,6 +61,37 @@ pub enum Command {
     Cancel(DeliveryId),
     /// Give a dead or cancelled delivery another life, for at most `ttl` if given.
     Redrive(DeliveryId, Option<Duration>),
+    /// Make a mailbox, or change how it behaves.
+    SetMailbox(SetMailbox),
+    /// Tell how a mailbox stands.
+    InspectMailbox(Address),
+    /// Tell how mailboxes stand, in the order of their names: those behind this one, at most so many.
+    ListMailboxes(Option<Address>, usize),
+    /// Let a mailbox hand out nothing for now.
+    PauseMailbox(Address, Name),
+    /// Let a mailbox hand out again.
+    ResumeMailbox(Address),
+    /// Withdraw everything that a mailbox holds now; or tell what that would be.
+    PurgeMailbox(Address, Purge),
+    /// Remove an empty mailbox.
+    DeleteMailbox(Address),
+    /// Tell why a delivery does not move.
+    Why(DeliveryId),
+    /// Give a message so much time from now on, or from when it becomes visible.
+    SetTtl(MessageId, Duration),
+    /// Tell how a delivery stands.
+    InspectDelivery(DeliveryId),
+    /// Tell how those of these deliveries stand that are live.
+    InspectLive(Vec<DeliveryId>),
+    /// Tell which deliveries are leased, the newest first by the event that made them.
+    ListLeased {
+        /// Of this mailbox alone.
+        mailbox: Option<Address>,
+        /// Only those made before.
+        before: Option<Seq>,
+        /// At most so many.
+        limit: usize,
+    },
     /// Tell how the deliveries of a message stand, rows included that memory does not hold.
     Inspect(MessageId),
     /// Begin a task.
@@ -74,6 +106,15 @@ pub enum Command {
     AnswerLost(LostAnswer),
     /// Forget publishes whose time has passed, if they are still the ones that are remembered. Not answered.
     Forget(Vec<IdempotencyRecord>),
+}
+
+/// Whether a purge is only tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purge {
+    /// Only tell what it would take away.
+    Try,
+    /// Take it away.
+    Do,
 }
 
 /// The answer of a receive that could not be handed over.
@@ -117,8 +158,21 @@ pub enum Answer {
     Cancelled(Result<Cancelled, DeliveryError>),
     /// To `Redrive`: the new delivery.
     Redriven(Result<DeliveryId, DeliveryError>),
-    /// To `Inspect`: the first delivery of the message and those that redrives made of it.
+    /// To `SetTtl`: when the message expires now.
+    Ttl(Result<Timestamp, DeliveryError>),
+    /// To `InspectDelivery`.
+    Delivery(Result<Box<Delivery>, DeliveryError>),
+    /// To `Inspect`: the first delivery of the message and those that redrives made of it. To `InspectLive` and `ListLeased`:
+    /// what they ask for.
     Inspected(Vec<Delivery>),
+    /// To the verbs on a mailbox.
+    Mailbox(Result<MailboxView, MailboxError>),
+    /// To `ListMailboxes`.
+    Mailboxes(Mailboxes),
+    /// To `PurgeMailbox`.
+    Purged(Result<Purged, MailboxError>),
+    /// To `Why`.
+    Why(Result<Why, DeliveryError>),
     /// To the verbs on a task.
     Task(Result<Task, TaskError>),
 }
@@ -163,4 +217,7 @@ pub enum DeliveryError {
     /// Its conversation has ended.
     #[error("session {0} is closed")]
     SessionClosed(SessionId),
+    /// Its mailbox is gone, and cannot be made again.
+    #[error("there is no mailbox {0}")]
+    UnknownMailbox(Address),
 }

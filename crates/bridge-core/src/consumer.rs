@@ -19,6 +19,12 @@ impl Consumer {
         Self { principal, name, named: true }
     }
 
+    /// Stands for a consumer whose lease was held in memory alone, by an earlier life of the shard.
+    pub fn forgotten() -> Self {
+        let name = Name::from_static("forgotten");
+        Self { principal: name.clone(), name, named: false }
+    }
+
     /// A consumer for the length of one attempt.
     pub const fn nameless(principal: Name, attempt: Name) -> Self {
         Self { principal, name: attempt, named: false }

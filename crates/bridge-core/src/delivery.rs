@@ -20,10 +20,16 @@ pub struct Delivery {
     pub message: MessageId,
     /// Where to.
     pub mailbox: Address,
-    /// The ordering key of the message.
-    pub key: Name,
+    /// Who sent the message.
+    pub from: Name,
+    /// What kind of message it is.
+    pub kind: Name,
+    /// The ordering key of the message, if it has one.
+    pub key: Option<Name>,
     /// The urgency of the message.
     pub priority: Priority,
+    /// The event that made it: its message was accepted, or it was redriven.
+    pub seq: Seq,
     /// Its place in its key and in a read mailbox: the event that made it visible. None while it is scheduled.
     pub place: Option<Seq>,
     /// Bytes of payload.
@@ -90,13 +96,49 @@ impl State {
         matches!(self, Self::Done | Self::Dead(_) | Self::Cancelled)
     }
 
+    /// The word for it.
+    pub const fn kind(self) -> StateKind {
+        match self {
+            Self::Pending { .. } => StateKind::Pending,
+            Self::Leased => StateKind::Leased,
+            Self::Done => StateKind::Done,
+            Self::Dead(_) => StateKind::Dead,
+            Self::Cancelled => StateKind::Cancelled,
+        }
+    }
+
     /// `pending`, `leased`, `done`, `dead` or `cancelled`.
     pub const fn as_str(self) -> &'static str {
+        self.kind().as_str()
+    }
+}
+
+/// The word for where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StateKind {
+    /// Waiting: scheduled, ready, or in back-off.
+    Pending,
+    /// In a consumer's hands.
+    Leased,
+    /// Acknowledged, answered or read.
+    Done,
+    /// Given up.
+    Dead,
+    /// Withdrawn.
+    Cancelled,
+}
+
+impl StateKind {
+    /// Every state, for parsers and tables.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Leased, Self::Done, Self::Dead, Self::Cancelled];
+
+    /// The state's name on the wire and in the store.
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Pending { .. } => "pending",
+            Self::Pending => "pending",
             Self::Leased => "leased",
             Self::Done => "done",
-            Self::Dead(_) => "dead",
+            Self::Dead => "dead",
             Self::Cancelled => "cancelled",
         }
     }

@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use crate::{
+    address::Address,
     delivery::{DeadReason, Lease, ReturnReason},
     id::{DeliveryId, MessageId, Name, SessionId},
     log::Seq,
@@ -92,8 +93,20 @@ pub enum EventKind {
         /// The new delivery.
         successor: DeliveryId,
     },
+    /// The message was given another time to live.
+    TtlChanged {
+        /// When it expires now.
+        expires_at: Timestamp,
+    },
     /// The message's content was removed.
     MessageDeleted,
+    /// Everything that a mailbox held was withdrawn.
+    MailboxPurged {
+        /// The mailbox.
+        mailbox: Address,
+        /// Everything up to here.
+        floor: Seq,
+    },
     /// A conversation began.
     SessionOpened {
         /// What it is called.
@@ -109,8 +122,10 @@ pub enum EventKind {
         /// How many deliveries it left unsettled.
         unsettled: u32,
     },
-    /// The agent's side of a conversation came or went.
+    /// The taker of a mailbox came or went.
     PresenceChanged {
+        /// The mailbox.
+        mailbox: Address,
         /// What is known of it now.
         presence: Presence,
     },
@@ -144,7 +159,9 @@ impl EventKind {
             Self::Cancelled => "delivery.cancelled",
             Self::Read => "delivery.read",
             Self::Redriven { .. } => "delivery.redriven",
+            Self::TtlChanged { .. } => "message.ttl_changed",
             Self::MessageDeleted => "message.deleted",
+            Self::MailboxPurged { .. } => "mailbox.purged",
             Self::SessionOpened { .. } => "session.opened",
             Self::SessionRenamed { .. } => "session.renamed",
             Self::SessionClosed { .. } => "session.closed",

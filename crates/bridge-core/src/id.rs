@@ -172,6 +172,9 @@ fn parse_hex(text: &str) -> Result<u128, ParseIdError> {
 pub struct Name(Arc<str>);
 
 impl Name {
+    /// Stands for senders who do not say who they are: nothing can be sent back to them but in a conversation.
+    pub const NOBODY: &'static str = "anonymous";
+
     /// The longest name, in bytes.
     pub const MAX_LEN: usize = 255;
 

@@ -41,38 +41,43 @@ mod shard;
 mod store;
 mod task;
 mod time;
+mod why;
 
-pub use address::{Address, ParseAddressError, Side};
+pub use address::{Address, Label, ParseAddressError, Side};
 pub use clock::Clock;
 pub use command::{
-    Answer, CallId, Cancelled, Command, DeliveryError, Effect, LostAnswer, Request, SessionView,
+    Answer, CallId, Cancelled, Command, DeliveryError, Effect, LostAnswer, Purge, Request, SessionView,
 };
 pub use consumer::Consumer;
 pub use delivery::{
-    Attempt, DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, Receipts, ReturnReason, State,
+    Attempt, DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, Receipts, ReturnReason, State, StateKind,
 };
 pub use event::{Event, EventKind};
 pub use id::{DeliveryId, InvalidName, MessageId, Name, NodeId, ParseIdError, SessionId, ShardId, TaskId};
 pub use log::{Cursor, Gap, LogId, LogPage, ParseCursorError, Scope, Seq};
-pub use mailbox::{Class, Mailbox, Presence, PresenceState};
+pub use mailbox::{
+    Backoff, Class, Limits, Made, Mailbox, MailboxError, MailboxSettings, MailboxView, Mailboxes, Order, Paused,
+    Presence, PresenceState, Purged, Retry, SetMailbox,
+};
 pub use message::{Headers, Message, Priority};
 pub use metrics::{Measure, Metrics};
-pub use policy::{LateAck, Policy};
+pub use policy::{LateAck, MakeMailboxes, Policy};
 pub use publish::{
     Idempotency, IdempotencyRecord, IdempotencyScope, Publish, PublishError, Published, Routed,
 };
-pub use queue::{Queue, QueueDelivery};
+pub use queue::{Queue, QueueDelivery, Trouble};
 pub use reader::{Advance, Reader};
 pub use receive::{Action, Directive, DirectiveReason, Granted, Receive, ReceiveError, Received};
 pub use session::{OpenSession, Session, SessionError};
 pub use settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled};
 pub use shard::{Shard, Step};
 pub use store::{
-    Change, Handshake, HandshakeStore, Identity, Index, Ownership, Row, RowKey, SCAN_BYTES, Store,
+    Change, First, Handshake, HandshakeStore, Identity, Index, Ownership, Row, RowKey, SCAN_BYTES, Store,
     StoreError, StoreErrorKind,
 };
 pub use task::{OpenTask, Task, TaskError, TaskState};
 pub use time::Timestamp;
+pub use why::{Blocked, Head, Why};
 
 #[doc(no_inline)]
 pub use bytes;

@@ -3,10 +3,7 @@
 use alloc::vec::Vec;
 use core::{fmt, str::FromStr};
 
-use crate::{
-    event::Event,
-    id::{DeliveryId, SessionId},
-};
+use crate::{event::Event, id::SessionId};
 
 /// A position in a shard's log. The first event has 1; 0 is before everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -15,11 +12,13 @@ pub struct Seq(pub u64);
 impl Seq {
     /// Before the first event.
     pub const ZERO: Self = Self(0);
+    /// Behind every event.
+    pub const MAX: Self = Self(u64::MAX);
 
     /// The position after this one.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -128,8 +127,6 @@ pub enum Scope {
     All,
     /// Those of one conversation.
     Session(SessionId),
-    /// The history of one delivery.
-    Delivery(DeliveryId),
 }
 
 impl Scope {
@@ -138,7 +135,6 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Session(session) => event.session == Some(*session),
-            Self::Delivery(delivery) => event.delivery == Some(*delivery),
         }
     }
 }

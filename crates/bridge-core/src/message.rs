@@ -31,8 +31,8 @@ pub struct Message {
     pub priority: Priority,
     /// The conversation it belongs to.
     pub session: Option<SessionId>,
-    /// Messages with one key are handed out in order.
-    pub key: Name,
+    /// Messages with one key are handed out in order; those without wait for no other.
+    pub key: Option<Name>,
     /// The message this one answers.
     pub reply_to: Option<MessageId>,
     /// The sender's own mark for a request and its answers.
@@ -74,6 +74,10 @@ pub type Headers = BTreeMap<Arc<str>, Arc<str>>;
 pub struct Priority(u8);
 
 impl Priority {
+    /// What cannot wait: a consumer gets it however much it holds.
+    pub const CRITICAL: Self = Self(1);
+    /// What is least urgent.
+    pub const BULK: Self = Self(9);
     /// What is sent without a word about its urgency.
     pub const NORMAL: Self = Self(5);
 

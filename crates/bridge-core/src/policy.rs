@@ -2,13 +2,29 @@
 
 use core::time::Duration;
 
-use crate::mailbox::Class;
+use crate::mailbox::{Class, Limits, MailboxSettings};
 
 /// What may be configured of a shard's behaviour. The defaults are the documented ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// The limits of a session's agent side.
-    pub agent: Class,
+    /// The limits of mailboxes that programs take from.
+    pub service: Limits,
+    /// The limits of mailboxes that agents take from.
+    pub agent: Limits,
+    /// The limits of mailboxes that pages take from.
+    pub browser: Limits,
+    /// The limits of mailboxes whose messages are sent on.
+    pub webhook: Limits,
+    /// Whether the first use of a client's or a group's name makes its mailbox.
+    pub mailboxes: MakeMailboxes,
+    /// Mailboxes of clients and groups that may be there.
+    pub max_mailboxes: usize,
+    /// A mailbox that its first use made goes when it has been empty and unused for this long.
+    pub mailbox_ttl: Duration,
+    /// Deliveries that may wait in all mailboxes together.
+    pub max_pending: usize,
+    /// Mailboxes that one receive can ask.
+    pub max_asked: usize,
     /// Whether an ack or answer counts that comes after its lease ended, while nobody else has the delivery.
     pub late_ack: LateAck,
     /// The longest a lease can be extended to, from its start.
@@ -62,10 +78,51 @@ pub enum LateAck {
     Reject,
 }
 
+/// Whether the first use of a name makes its mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MakeMailboxes {
+    /// It does.
+    AtFirstUse,
+    /// Only somebody's wish does.
+    ByHand,
+}
+
+impl Policy {
+    /// The limits of a class.
+    pub const fn of(&self, class: Class) -> Limits {
+        match class {
+            Class::Service => self.service,
+            Class::Agent => self.agent,
+            Class::Browser => self.browser,
+            Class::Webhook => self.webhook,
+        }
+    }
+
+    /// The limits of a mailbox.
+    pub fn limits(&self, settings: &MailboxSettings) -> Limits {
+        let class = self.of(settings.class);
+        Limits {
+            lease: settings.lease.unwrap_or(class.lease),
+            max_failures: settings.max_failures.unwrap_or(class.max_failures),
+            max_pending: settings.max_pending.unwrap_or(class.max_pending),
+            max_pending_bytes: settings.max_pending_bytes.unwrap_or(class.max_pending_bytes),
+            ..class
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            agent: Class::AGENT,
+            service: Limits::SERVICE,
+            agent: Limits::AGENT,
+            browser: Limits::BROWSER,
+            webhook: Limits::WEBHOOK,
+            mailboxes: MakeMailboxes::AtFirstUse,
+            max_mailboxes: 10_000,
+            mailbox_ttl: Duration::from_secs(7 * 24 * 3600),
+            max_pending: 2_000_000,
+            max_asked: 64,
             late_ack: LateAck::Accept,
             max_lease: Duration::from_secs(12 * 3600),
             max_delay: Duration::from_secs(12 * 3600),

@@ -31,7 +31,7 @@ pub struct Publish {
     pub priority: Priority,
     /// The content.
     pub payload: Bytes,
-    /// The ordering key; without one the session, else sender and recipient.
+    /// The ordering key; without one the session, else sender and recipient; none in a mailbox without order.
     pub key: Option<Name>,
     /// The message it answers.
     pub reply_to: Option<MessageId>,
@@ -120,6 +120,23 @@ pub enum PublishError {
     /// The conversation has ended.
     #[error("session {0} is closed")]
     SessionClosed(SessionId),
+    /// There is no such mailbox, and sending to it does not make one.
+    #[error("there is no mailbox {0}")]
+    UnknownMailbox(Address),
+    /// As many mailboxes are there as may be.
+    #[error("{limit} mailboxes are there, and no more may be")]
+    TooManyMailboxes {
+        /// The limit.
+        limit: usize,
+    },
+    /// As much waits in all mailboxes together as may.
+    #[error("{limit} messages wait, and no more may")]
+    TooManyPending {
+        /// The limit.
+        limit: usize,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// The recipient has as much waiting as it may have.
     #[error("{depth} messages wait in {mailbox}, and no more may")]
     MailboxFull {

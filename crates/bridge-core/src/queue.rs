@@ -36,6 +36,15 @@ pub trait Queue: Clone + Send + Sync + 'static {
         wait: Duration,
     ) -> impl Future<Output = Result<Option<QueueDelivery<Self>>, Self::Error>> + Send;
 
+    /// What a failed call means to who made it.
+    fn trouble(error: &Self::Error) -> Trouble;
+
+    /// Waits so long, by the queue's own clock.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any moment.
+    fn pause(&self, span: Duration) -> impl Future<Output = ()> + Send;
+
     /// Settles or extends a delivery.
     ///
     /// # Cancel safety
@@ -45,6 +54,19 @@ pub trait Queue: Clone + Send + Sync + 'static {
         token: Self::Token,
         outcome: Outcome,
     ) -> impl Future<Output = Result<Settled, Self::Error>> + Send;
+}
+
+/// What a failed call means to who made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The delivery is somebody else's by now, or over: leave it.
+    LeaseLost,
+    /// The queue is gone for good.
+    Closed,
+    /// The call makes no sense; the same would be refused again.
+    Refused,
+    /// It may go better in a moment.
+    Passing,
 }
 
 /// A delivery in this program's hands. Dropping it changes nothing: its lease ends in time.
@@ -60,8 +82,10 @@ pub struct QueueDelivery<Q: Queue> {
     pub payload: Bytes,
     /// Ordinal of the hand-over, from 1.
     pub attempt: u32,
-    /// When the lease ends.
+    /// When the lease ends, by the bridge's clock.
     pub until: Timestamp,
+    /// How long that was when it was received.
+    pub lease: Duration,
     /// What proves the lease.
     pub token: Q::Token,
 }

@@ -16,14 +16,18 @@ use crate::{
 pub struct Receive {
     /// Who takes.
     pub consumer: Consumer,
-    /// Where from.
-    pub mailbox: Address,
+    /// Where from: several take turns.
+    pub mailboxes: Vec<Address>,
+    /// Only these types of messages; any if there are none. What is passed over still holds up what is behind it in its key.
+    pub types: Vec<Name>,
     /// At most so many.
     pub max: u32,
     /// At most so many bytes of payload, but one message in any case.
     pub max_bytes: u64,
     /// How long to wait if nothing is there.
     pub wait: Duration,
+    /// How long to wait for more once something is there.
+    pub linger: Duration,
     /// How long the leases last; the mailbox's own time if absent.
     pub lease: Option<Duration>,
     /// Repeating the attempt gives the same deliveries with the same leases.
@@ -43,7 +47,7 @@ pub struct Received {
     pub held: Vec<Granted>,
     /// What to do next.
     pub directive: Directive,
-    /// How many deliveries still wait in the mailbox.
+    /// How many deliveries still wait in the mailboxes.
     pub depth: u32,
 }
 
@@ -109,6 +113,8 @@ pub enum DirectiveReason {
     Quiet,
     /// Everything that is there is in other hands, or waits for its turn.
     Busy,
+    /// The mailbox hands out nothing for now.
+    Paused,
     /// The consumer holds as much as it may; it should settle something first.
     NoCredit,
     /// The consumer has asked as often as it may without a message.
@@ -130,6 +136,7 @@ impl DirectiveReason {
             Self::Messages => "messages",
             Self::Quiet => "quiet",
             Self::Busy => "busy",
+            Self::Paused => "paused",
             Self::NoCredit => "no_credit",
             Self::PollBudget => "poll_budget",
             Self::SessionClosed => "session_closed",
@@ -150,6 +157,18 @@ pub enum ReceiveError {
     /// The mailbox hands out no leases: it is read by a cursor.
     #[error("{0} is read by a cursor and hands out no leases")]
     NotLeased(Address),
+    /// It names no mailbox, or more than it may.
+    #[error("a receive names 1 to {most} mailboxes")]
+    MailboxCount {
+        /// The most.
+        most: usize,
+    },
+    /// As many mailboxes are there as may be.
+    #[error("{limit} mailboxes are there, and no more may be")]
+    TooManyMailboxes {
+        /// The limit.
+        limit: usize,
+    },
     /// As many receives wait as may.
     #[error("{limit} receives wait, and no more may")]
     TooManyWaiting {

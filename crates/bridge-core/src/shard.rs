@@ -9,11 +9,16 @@
 
 mod batch;
 mod cancel;
+mod choice;
 mod cold;
+mod deliveries;
 mod expiry;
 mod inbox;
 mod index;
+mod inspect;
+mod interned;
 mod lanes;
+mod mailbox;
 mod presence;
 mod publish;
 mod read;
@@ -25,6 +30,7 @@ mod step;
 mod task;
 mod timer;
 mod waiting;
+mod why;
 
 use alloc::{
     boxed::Box,
@@ -33,7 +39,10 @@ use alloc::{
 };
 
 pub use self::step::Step;
-use self::{batch::Batch, cold::Cold, inbox::Inbox, rng::Rng, timer::Timers, waiting::Ticket};
+use self::{
+    batch::Batch, cold::Cold, deliveries::Deliveries, inbox::Inbox, rng::Rng, timer::Timers,
+    waiting::{Parked, Ticket},
+};
 use crate::{
     address::Address,
     command::{Answer, CallId, Command, Effect, Request},
@@ -81,17 +90,25 @@ pub struct Shard {
     sessions: BTreeMap<SessionId, Session>,
     inboxes: BTreeMap<Address, Inbox>,
     /// Deliveries that are not terminal.
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    deliveries: Deliveries,
     /// What is leased, by batch.
     batches: BTreeMap<Lease, Batch>,
     /// Which batch an attempt got.
     attempts: BTreeMap<(Consumer, Address, Name), Lease>,
     /// What each consumer holds.
     held: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
-    /// Where each parked receive waits.
-    parked: BTreeMap<CallId, (Address, Ticket)>,
-    /// Where each consumer waits.
-    waits: BTreeMap<Consumer, BTreeMap<CallId, Address>>,
+    /// Deliveries that wait, in all mailboxes.
+    pending: usize,
+    /// Mailboxes of clients and groups.
+    own_mailboxes: usize,
+    /// Receives that wait.
+    parked: BTreeMap<CallId, Parked>,
+    /// Those of each consumer.
+    waits: BTreeMap<Consumer, BTreeSet<CallId>>,
+    /// The last place that was given to a waiting receive.
+    tickets: Ticket,
+    /// Which mailbox's turn it is when a receive asks several.
+    rotation: usize,
     /// The last answer that told of leases.
     answers: u64,
     tasks: BTreeMap<TaskId, Task>,
@@ -113,12 +130,16 @@ impl Shard {
             rng: Rng::new(seed),
             sessions: BTreeMap::new(),
             inboxes: BTreeMap::new(),
-            deliveries: BTreeMap::new(),
+            deliveries: Deliveries::default(),
             batches: BTreeMap::new(),
             attempts: BTreeMap::new(),
             held: BTreeMap::new(),
+            pending: 0,
+            own_mailboxes: 0,
             parked: BTreeMap::new(),
             waits: BTreeMap::new(),
+            tickets: 0,
+            rotation: 0,
             // So that the answers of a later life are newer than those of an earlier one.
             answers: epoch << 32,
             tasks: BTreeMap::new(),
@@ -161,7 +182,7 @@ impl Shard {
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         let sessions = self.sessions.values().cloned().map(Row::Session);
         let mailboxes = self.inboxes.values().map(|inbox| Row::Mailbox(inbox.row.clone()));
-        let deliveries = self.deliveries.values().map(|delivery| Row::Delivery(Box::new(delivery.clone())));
+        let deliveries = self.deliveries.iter().map(|delivery| Row::Delivery(Box::new(delivery)));
         let tasks = self.tasks.values().cloned().map(Row::Task);
         sessions.chain(mailboxes).chain(deliveries).chain(tasks)
     }
@@ -223,6 +244,28 @@ impl Shard {
             Command::Advance(advance) => Answer::Advanced(self.advance(advance, step)),
             Command::Cancel(delivery) => Answer::Cancelled(self.cancel(delivery, now, step)),
             Command::Redrive(delivery, ttl) => Answer::Redriven(self.redrive(delivery, ttl, now, step)),
+            Command::SetMailbox(set) => Answer::Mailbox(self.set_mailbox(set, now, step)),
+            Command::InspectMailbox(mailbox) => Answer::Mailbox(self.inspect_mailbox(&mailbox)),
+            Command::ListMailboxes(after, limit) => {
+                Answer::Mailboxes(self.list_mailboxes(after.as_ref(), limit))
+            }
+            Command::PauseMailbox(mailbox, by) => {
+                Answer::Mailbox(self.pause_mailbox(&mailbox, Some(by), now, step))
+            }
+            Command::ResumeMailbox(mailbox) => {
+                Answer::Mailbox(self.pause_mailbox(&mailbox, None, now, step))
+            }
+            Command::PurgeMailbox(mailbox, purge) => {
+                Answer::Purged(self.purge_mailbox(&mailbox, purge, now, step))
+            }
+            Command::DeleteMailbox(mailbox) => Answer::Mailbox(self.delete_mailbox(&mailbox, step)),
+            Command::Why(delivery) => Answer::Why(self.why(delivery, now)),
+            Command::SetTtl(message, ttl) => Answer::Ttl(self.set_ttl(message, ttl, now, step)),
+            Command::InspectDelivery(delivery) => Answer::Delivery(self.inspect_delivery(delivery)),
+            Command::InspectLive(deliveries) => Answer::Inspected(self.inspect_live(&deliveries)),
+            Command::ListLeased { mailbox, before, limit } => {
+                Answer::Inspected(self.leased(mailbox.as_ref(), before, limit))
+            }
             Command::Inspect(message) => Answer::Inspected(self.inspect(message)),
             Command::OpenTask(open) => Answer::Task(self.open_task(open, now, step)),
             Command::InspectTask(task) => Answer::Task(self.inspect_task(task)),
@@ -268,7 +311,7 @@ impl Shard {
     fn knows(&self, key: &RowKey) -> bool {
         let live = match key {
             RowKey::Session(session) => self.sessions.contains_key(session),
-            RowKey::Delivery(delivery) => self.deliveries.contains_key(delivery),
+            RowKey::Delivery(delivery) => self.deliveries.contains(*delivery),
             _ => false,
         };
         live || self.cold.contains(key)
@@ -286,7 +329,10 @@ impl Shard {
                 keys.extend(publish.to.session().map(RowKey::Session));
                 keys.extend(publish.idempotency_scope().map(RowKey::Idempotency));
             }
-            Command::Receive(receive) => keys.extend(receive.mailbox.session().map(RowKey::Session)),
+            Command::Receive(receive) => {
+                let sessions = receive.mailboxes.iter().filter_map(Address::session);
+                keys.extend(sessions.map(RowKey::Session));
+            }
             Command::Settle(settle) => {
                 settle.proofs().for_each(|proof| self.name_proof(proof, keys));
             }
@@ -295,15 +341,27 @@ impl Shard {
                 keys.push(RowKey::Session(advance.session));
                 keys.push(RowKey::Reader(advance.session, advance.reader.clone()));
             }
-            Command::Cancel(delivery) | Command::Redrive(delivery, _) => {
+            Command::Cancel(delivery)
+            | Command::Redrive(delivery, _)
+            | Command::Why(delivery)
+            | Command::InspectDelivery(delivery) => {
                 keys.push(RowKey::Delivery(*delivery));
             }
-            Command::Inspect(message) => self.name_chain(*message, keys),
+            Command::Inspect(message) | Command::SetTtl(message, _) => self.name_chain(*message, keys),
             Command::OpenTask(open) => keys.extend(open.mailbox.session().map(RowKey::Session)),
             Command::Forget(records) => {
                 keys.extend(records.iter().map(|record| RowKey::Idempotency(record.scope.clone())));
             }
-            Command::InspectTask(_)
+            Command::InspectLive(_)
+            | Command::ListLeased { .. }
+            | Command::SetMailbox(_)
+            | Command::InspectMailbox(_)
+            | Command::ListMailboxes(..)
+            | Command::PauseMailbox(..)
+            | Command::ResumeMailbox(_)
+            | Command::PurgeMailbox(..)
+            | Command::DeleteMailbox(_)
+            | Command::InspectTask(_)
             | Command::CancelTask(_)
             | Command::Unpark(_)
             | Command::AnswerLost(_) => {}
@@ -311,11 +369,19 @@ impl Shard {
     }
 
     /// A delivery, live or not.
-    fn find(&self, id: DeliveryId) -> Option<&Delivery> {
-        self.deliveries.get(&id).or_else(|| match self.cold.get(&RowKey::Delivery(id)) {
-            Some(Row::Delivery(delivery)) => Some(&**delivery),
+    fn find(&self, id: DeliveryId) -> Option<Delivery> {
+        self.deliveries.get(id).or_else(|| match self.cold.get(&RowKey::Delivery(id)) {
+            Some(Row::Delivery(delivery)) => Some((**delivery).clone()),
             _ => None,
         })
+    }
+
+    /// A live delivery.
+    ///
+    /// # Panics
+    /// If there is none: a caller has just looked at it.
+    fn live(&self, id: DeliveryId) -> Delivery {
+        self.deliveries.get(id).expect("the caller has just seen this delivery")
     }
 
     /// A session, open or not.
@@ -327,7 +393,7 @@ impl Shard {
     }
 
     /// The deliveries of a message, each made from the one before it by a redrive.
-    fn chain(&self, message: MessageId) -> impl Iterator<Item = &Delivery> {
+    fn chain(&self, message: MessageId) -> impl Iterator<Item = Delivery> {
         core::iter::successors(self.find(DeliveryId::of(message, 0)), |delivery| {
             delivery.redriven_as.and_then(|id| self.find(id))
         })
@@ -339,7 +405,7 @@ impl Shard {
     }
 
     fn inspect(&self, message: MessageId) -> Vec<Delivery> {
-        self.chain(message).cloned().collect()
+        self.chain(message).collect()
     }
 
     fn forget(&mut self, records: Vec<IdempotencyRecord>, step: &mut Step) {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::{
     address::Address,
-    delivery::Delivery,
+    delivery::{Delivery, StateKind},
     event::Event,
     id::{DeliveryId, MessageId, Name, NodeId, SessionId, ShardId, TaskId},
     log::{LogId, LogPage, Scope, Seq},
@@ -213,6 +213,19 @@ pub enum Index {
         /// Only those before this place.
         before: Option<Seq>,
     },
+    /// Deliveries in one state, by [`seq`](Delivery::seq).
+    Deliveries {
+        /// The state, as it is recorded.
+        state: StateKind,
+        /// Of this mailbox alone.
+        mailbox: Option<Address>,
+        /// Only those made from here on.
+        from: Seq,
+        /// Only those made before.
+        to: Seq,
+        /// Which come first.
+        first: First,
+    },
     /// Remembered publishes whose time has passed.
     IdempotencyBefore(Timestamp),
     /// The live rows as [`load`](Store::load) gives them, for those who do not own the shard.
@@ -220,6 +233,15 @@ pub enum Index {
         /// Only those after this one, the last of the page before.
         after: Option<RowKey>,
     },
+}
+
+/// Which end of an index comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// The oldest.
+    Oldest,
+    /// The newest.
+    Newest,
 }
 
 /// A fault of a store.

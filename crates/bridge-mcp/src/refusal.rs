@@ -111,6 +111,7 @@ impl From<PublishError> for Refusal {
             PublishError::MailboxFull { .. } => {
                 (Code::MailboxFull, "Try again later, when some of the waiting messages are answered.")
             }
+            PublishError::TooManyPending { .. } => (Code::TooManyPending, "Try again later."),
             PublishError::IdempotencyConflict { .. } => (
                 Code::IdempotencyConflict,
                 "Use a new idempotency_key for a new message, and the same one only to repeat a message.",

@@ -36,7 +36,8 @@ pub(crate) async fn open(request: ReceiveRequest, call: &Call<'_>) -> CallToolRe
         Some(name) => Consumer::named(principal, name),
         None => Consumer::nameless(principal.clone(), principal),
     };
-    match call.bridge.open_task(request.mailbox, consumer, WAIT + KEPT).await {
+    let mailbox = request.mailboxes[0].clone();
+    match call.bridge.open_task(mailbox, consumer, WAIT + KEPT).await {
         Ok(task) => CreateTaskResult::new(shown(&task, TaskStatus::Working)).into(),
         Err(error) => refused(&Refusal::from(error)).into(),
     }

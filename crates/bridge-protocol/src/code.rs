@@ -95,6 +95,10 @@ codes! {
     OtherSession = "other_session", 409, Never, "The delivery belongs to another session";
     /// The delivery is not in a state that allows this.
     WrongState = "wrong_state", 409, Never, "The delivery is not in a state that allows this";
+    /// The mailbox comes and goes with its session.
+    MailboxOfSession = "mailbox_of_session", 409, Never, "The mailbox belongs to its session";
+    /// Something is in the mailbox.
+    MailboxNotEmpty = "mailbox_not_empty", 409, Never, "The mailbox is not empty";
     /// The mailbox is read by a cursor.
     NotLeased = "not_leased", 409, Never, "This mailbox is read by a cursor and hands out no leases";
     /// The content was removed.
@@ -109,6 +113,10 @@ codes! {
     UnknownHost = "unknown_host", 421, Never, "This server does not answer under that name";
     /// The recipient has as much waiting as it may have.
     MailboxFull = "mailbox_full", 429, Later, "The recipient's mailbox is full";
+    /// As much waits in all mailboxes together as may.
+    TooManyPending = "too_many_pending", 429, Later, "Too many messages are waiting";
+    /// As many mailboxes are there as may be.
+    TooManyMailboxes = "too_many_mailboxes", 429, Later, "Too many mailboxes are there";
     /// As many sessions are open as may be.
     TooManySessions = "too_many_sessions", 429, Later, "Too many sessions are open";
     /// As many calls wait as may.

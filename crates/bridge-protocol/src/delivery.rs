@@ -3,7 +3,7 @@
 use bridge_core as core;
 use serde::{Deserialize, Serialize};
 
-use crate::time::Time;
+use crate::{problem::Problem, time::Time};
 
 /// One delivery.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub struct Delivery {
     /// The delivery that a redrive made from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redriven_as: Option<String>,
-    /// Each hand-over and how it ended: in `GET /api/deliveries/{id}` only.
+    /// Each hand-over and how it ended, of very many the last: in `GET /api/deliveries/{id}` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,
 }
@@ -107,7 +107,8 @@ pub struct Attempt {
     /// When it ended, if it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
-    /// How it ended: `answered`, `settled`, `nack`, `release`, `timeout`, `answer_lost`, `dead` or `cancelled`.
+    /// How it ended: `answered`, `settled`, `nack`, `release`, `timeout`, `answer_lost`, `dead` or `cancelled`. What went back
+    /// for the last time says why it did, and the delivery's state what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// What the consumer said.
@@ -164,35 +165,84 @@ impl From<&core::Delivery> for Delivery {
 }
 
 impl Attempt {
-    /// Tells the hand-overs of a delivery from its part of the log, oldest first.
-    pub fn history(events: &[core::Event]) -> Vec<Self> {
-        let mut attempts: Vec<Self> = Vec::new();
-        for event in events {
-            if let core::EventKind::Presented { attempt, consumer, .. } = &event.kind {
-                attempts.push(Self {
-                    attempt: *attempt,
-                    consumer: consumer.into(),
-                    presented_at: event.at.into(),
-                    ended_at: None,
-                    outcome: None,
-                    error: None,
-                });
-                continue;
-            }
-            let (outcome, error) = match &event.kind {
-                core::EventKind::Answered { .. } => ("answered", &None),
-                core::EventKind::Settled => ("settled", &None),
-                core::EventKind::Returned { reason, error, .. } => (reason.as_str(), error),
-                core::EventKind::Dead { error, .. } => ("dead", error),
-                core::EventKind::Cancelled => ("cancelled", &None),
-                _ => continue,
-            };
-            if let Some(last) = attempts.last_mut().filter(|last| last.ended_at.is_none()) {
-                last.ended_at = Some(event.at.into());
-                last.outcome = Some(outcome.to_owned());
-                last.error = error.as_ref().map(ToString::to_string);
-            }
-        }
-        attempts
+    /// The hand-overs that a delivery remembers, oldest first, the newest included.
+    pub fn all_of(delivery: &core::Delivery) -> Vec<Self> {
+        let earlier = delivery.attempts.iter().map(|attempt| Self {
+            attempt: attempt.number,
+            consumer: (&attempt.consumer).into(),
+            presented_at: attempt.started.into(),
+            ended_at: Some(attempt.ended.into()),
+            outcome: Some(attempt.reason.as_str().to_owned()),
+            error: attempt.error.as_ref().map(ToString::to_string),
+        });
+        earlier.chain(Self::newest_of(delivery)).collect()
     }
+
+    /// The newest hand-over, unless its end is remembered already.
+    fn newest_of(delivery: &core::Delivery) -> Option<Self> {
+        let grant = delivery.grant.as_ref()?;
+        if delivery.attempts.last().is_some_and(|last| last.number == delivery.attempt) {
+            return None;
+        }
+        let core::Receipts { answered, settled, dead, .. } = delivery.receipts;
+        let (outcome, ended_at, error) = match delivery.state {
+            core::State::Pending { .. } | core::State::Leased => (None, None, None),
+            core::State::Done if answered.is_some() => (Some("answered"), answered, None),
+            core::State::Done => (Some("settled"), settled, None),
+            core::State::Dead(_) => (Some("dead"), dead, delivery.last_error.as_ref()),
+            core::State::Cancelled => (Some("cancelled"), None, None),
+        };
+        Some(Self {
+            attempt: delivery.attempt,
+            consumer: (&grant.consumer.name).into(),
+            presented_at: grant.started.into(),
+            ended_at: ended_at.map(Into::into),
+            outcome: outcome.map(ToOwned::to_owned),
+            error: error.map(ToString::to_string),
+        })
+    }
+}
+
+/// Which dead letters are to have another life; all if nothing is said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RedriveDead {
+    /// Those of this mailbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
+    /// Those that were given up for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Those with this type of message.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// At most so many; 100 if absent, up to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// At most so many a second; 100 if absent, up to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<u32>,
+    /// Where an earlier call ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What redriving dead letters came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Redriven {
+    /// The deliveries that were made.
+    pub redriven: Vec<String>,
+    /// Those that could not be redriven.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Unredriven>,
+    /// What to pass as `cursor` to go on; none at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// A dead letter that could not be redriven.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Unredriven {
+    /// The delivery.
+    pub delivery_id: String,
+    /// Why not.
+    pub error: Problem,
 }

@@ -75,6 +75,12 @@ pub struct Event {
     /// `presence.changed`: what is known now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<Presence>,
+    /// `message.ttl_changed`: when the message expires now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// `mailbox.purged`, and `presence.changed` outside of a conversation: the mailbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
 }
 
 impl Event {
@@ -103,6 +109,8 @@ impl Event {
             title: None,
             unsettled: None,
             presence: None,
+            expires_at: None,
+            mailbox: None,
         };
         wire.tell(event, message);
         wire
@@ -146,7 +154,12 @@ impl Event {
                 self.title = Some(title.as_ref().map(ToString::to_string));
             }
             EventKind::SessionClosed { unsettled } => self.unsettled = Some(*unsettled),
-            EventKind::PresenceChanged { presence } => self.presence = Some(presence.into()),
+            EventKind::PresenceChanged { mailbox, presence } => {
+                self.presence = Some(presence.into());
+                self.mailbox = mailbox.session().is_none().then(|| mailbox.to_string());
+            }
+            EventKind::TtlChanged { expires_at } => self.expires_at = Some((*expires_at).into()),
+            EventKind::MailboxPurged { mailbox, .. } => self.mailbox = Some(mailbox.to_string()),
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 mod code;
 mod delivery;
 mod event;
+mod mailbox;
 mod message;
 mod payload;
 mod problem;
@@ -12,12 +13,13 @@ mod settle;
 mod time;
 
 pub use code::{Code, Retry};
-pub use delivery::{Attempt, Delivery, Lease, Receipts};
+pub use delivery::{Attempt, Delivery, Lease, Receipts, RedriveDead, Redriven, Unredriven};
 pub use event::{Event, EventPage};
-pub use message::{Message, Published, Routed, SendMessage, text_of, text_payload};
+pub use mailbox::{Mailbox, ON_BACKOFF, ORDERS, Paused, Purge, Purged, SetMailbox, Why};
+pub use message::{Message, Published, Routed, SendMessage, Sent, text_of, text_payload};
 pub use payload::payload_of;
 pub use problem::Problem;
-pub use receive::{Directive, Granted, Receive, Received};
+pub use receive::{Directive, Filter, Granted, Receive, Received};
 pub use session::{OpenSession, Page, Presence, Read, Session, Snapshot};
 pub use settle::{NotCovered, Reply, Settle, SettleCall, SettleResult, SettleResults, Settled};
 pub use time::Time;

@@ -120,8 +120,8 @@ pub fn text_payload(text: &str) -> Vec<u8> {
     serde_json::json!({ "text": text }).to_string().into_bytes()
 }
 
-/// A message to send into a session.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+/// A message to send: into a session, or with `to` to any address.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct SendMessage {
     /// The content as plain text; or `payload`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,12 +129,21 @@ pub struct SendMessage {
     /// The content as JSON; or `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
-    /// `user` or `agent`: the side it comes from.
+    /// Into a session `user` or `agent`: the side it comes from. To an address the sender's own client id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Where it goes: `<client>`, `group:<name>`, `session:<id>/agent` or `session:<id>/user`. Not into a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// What kind of message it is; `message` if absent.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
+    /// 1 (critical) to 9 (bulk); 5 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// Messages with one key are handed out in order; without one it is the session, or sender and recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Given up after this time unless leased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<u64>,
@@ -172,6 +181,16 @@ pub struct Published {
     /// Who takes from the recipient's mailbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<Presence>,
+}
+
+/// The answer to a message that was sent to an address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sent {
+    /// `sent`.
+    pub status: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub published: Published,
 }
 
 /// One delivery and where it went.

@@ -6,10 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::{message::Message, time::Time};
 
 /// A wish for deliveries.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Receive {
-    /// Where from: `session:<id>/agent`.
-    pub mailbox: String,
+    /// Where from: `<client>`, `group:<name>` or `session:<id>/agent`; or `mailboxes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailbox: Option<String>,
+    /// Where from, if from several: they take turns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mailboxes: Vec<String>,
+    /// Only what matches; what does not still holds up what is behind it in its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// What the taker calls itself; the same name may come back for what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
@@ -22,12 +29,23 @@ pub struct Receive {
     /// How long to wait if nothing is there; 0 to 60000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
+    /// How long to wait for more once something is there; 0 to 60000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linger_ms: Option<u64>,
     /// How long the leases last; the mailbox's own time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
     /// Repeating the attempt gives the same deliveries with the same tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt_id: Option<String>,
+}
+
+/// Which deliveries a receive wants.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Filter {
+    /// These types of messages; any if there are none.
+    #[serde(default)]
+    pub types: Vec<String>,
 }
 
 /// What a receive got.
@@ -70,7 +88,7 @@ pub struct Directive {
     pub action: String,
     /// How long to pause before it.
     pub delay_ms: u64,
-    /// Why: `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `shutting_down`, `replaced` or `task_over`.
+    /// Why: `messages`, `quiet`, `busy`, `paused`, `no_credit`, `poll_budget`, `session_closed`, `shutting_down`, `replaced` or `task_over`.
     pub reason: String,
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bridge_core::{
-    Address, Advance, Answer, CallId, Cancelled, Clock, Command, Consumer, Cursor, DeliveryError, DeliveryId,
+    Address, Advance, CallId, Cancelled, Clock, Command, Consumer, Cursor, DeliveryError, DeliveryId,
     Idempotency, LogId, Name, OpenSession, OpenTask, Publish, PublishError, Published, Seq, SessionError,
     SessionId, SessionView, ShardId, Store, Task, TaskError, TaskId, Timestamp,
 };
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
 macro_rules! answer_of {
     ($answered:expr, $kind:ident) => {
         match $answered.answer {
-            Answer::$kind(result) => result,
+            bridge_core::Answer::$kind(result) => result,
             other => unreachable!("a shard answers in kind, not with {other:?}"),
         }
     };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bridge_core::{
-    Answer, Command, Consumer, DeliveryId, Directive, EventKind, Granted, Message, MessageId, Name,
-    NotCovered, Outcome, Proof, Receive, ReceiveError, Reply, Settle, SettleError, Settled, Timestamp,
+    Answer, Command, Consumer, DeliveryId, Directive, Granted, Message, MessageId, Name, NotCovered, Outcome,
+    Proof, Receive, ReceiveError, Reply, Settle, SettleError, Settled, Timestamp,
 };
 
 use crate::{
@@ -72,10 +72,12 @@ impl Bridge {
         };
         let receive = Receive {
             consumer,
-            mailbox: request.mailbox,
+            mailboxes: request.mailboxes,
+            types: request.types,
             max: request.max,
             max_bytes: request.max_bytes,
             wait: request.wait,
+            linger: request.linger,
             lease: request.lease,
             attempt_id,
             repeatable,
@@ -220,7 +222,8 @@ impl Bridge {
         }
     }
 
-    /// The lease a handle stands for: the newest of its message, or an earlier one, which is worth knowing too.
+    /// The lease a handle stands for: the newest of its message, or an earlier one that its delivery remembers, which is worth
+    /// knowing too.
     async fn prove_handle(&self, message: MessageId, handle: &str) -> Result<Proof, CallError<SettleError>> {
         let tokens = &self.shared.tokens;
         let deliveries = answer_of!(self.call(Command::Inspect(message)).await?, Inspected);
@@ -231,12 +234,10 @@ impl Bridge {
                 return Ok(Proof::Lease(delivery.id, grant.lease));
             }
         }
-        for delivery in deliveries {
-            for event in self.history(delivery.id).await? {
-                if let EventKind::Presented { lease, consumer, .. } = event.kind
-                    && same_handle(handle, &tokens.handle(delivery.id, lease, &consumer))
-                {
-                    return Ok(Proof::Lease(delivery.id, lease));
+        for delivery in &deliveries {
+            for attempt in &delivery.attempts {
+                if same_handle(handle, &tokens.handle(delivery.id, attempt.lease, &attempt.consumer)) {
+                    return Ok(Proof::Lease(delivery.id, attempt.lease));
                 }
             }
         }

@@ -62,11 +62,46 @@ fn size_of((event, message): &(Event, Option<Arc<Message>>)) -> usize {
     words + message.as_ref().map_or(0, |message| message.payload.len())
 }
 
+/// Which events a reader wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFilter(Vec<String>);
+
+impl EventFilter {
+    /// Takes events of these names; a `*` at the end stands for anything. Without names it takes all.
+    ///
+    /// # Example
+    /// ```
+    /// use bridge_runtime::{EventFilter, core::EventKind};
+    ///
+    /// let filter = EventFilter::new(["delivery.*", "message.deleted"]);
+    /// assert!(filter.takes(&EventKind::Settled) && filter.takes(&EventKind::MessageDeleted));
+    /// assert!(!filter.takes(&EventKind::Visible));
+    /// ```
+    pub fn new(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self(names.into_iter().map(Into::into).collect())
+    }
+
+    /// Whether it takes events of this kind.
+    pub fn takes(&self, kind: &EventKind) -> bool {
+        let name = kind.name();
+        let fits = |wanted: &String| match wanted.strip_suffix('*') {
+            Some(begin) => name.starts_with(begin),
+            None => name == wanted,
+        };
+        self.0.is_empty() || self.0.iter().any(fits)
+    }
+}
+
+/// Reads of the store that one gathering makes at most while nothing passes its filter: then its page is empty, and goes on
+/// behind them.
+const READS: usize = 32;
+
 /// Follows the log of one scope.
 #[derive(Debug)]
 pub struct Follow {
     bridge: Bridge,
     scope: Scope,
+    filter: EventFilter,
     tail: Receiver<Arc<[Event]>>,
     health: watch::Receiver<Health>,
     /// Where to read on from after what was handed out.
@@ -121,6 +156,7 @@ impl Bridge {
         Ok(Follow {
             bridge: self.clone(),
             scope,
+            filter: EventFilter::default(),
             tail,
             health: self.watch_health(),
             next,
@@ -149,6 +185,13 @@ impl Bridge {
 }
 
 impl Follow {
+    /// Leaves out what a filter does not take.
+    #[must_use]
+    pub fn only(mut self, filter: EventFilter) -> Self {
+        self.filter = filter;
+        self
+    }
+
     /// Why the log cannot be followed from there; then it is followed from its head.
     pub fn gap(&self) -> Option<Gap> {
         self.gap
@@ -179,7 +222,13 @@ impl Follow {
             return Ok(());
         }
         if wait.is_zero() {
-            return self.read(limit).await;
+            for _ in 0..READS {
+                self.read(limit).await?;
+                if !self.unread.is_empty() || self.told.is_some() {
+                    break;
+                }
+            }
+            return Ok(());
         }
         let clock = Arc::clone(self.bridge.clock());
         let deadline = clock.now() + wait;
@@ -228,7 +277,8 @@ impl Follow {
             self.told = None;
             return;
         }
-        let new = batch.iter().filter(|event| event.seq > told && self.scope.contains(event));
+        let wanted = |event: &Event| self.scope.contains(event) && self.filter.takes(&event.kind);
+        let new = batch.iter().filter(|event| event.seq > told && wanted(event));
         self.unread = new.take(limit).cloned().collect();
         if self.unread.len() < limit {
             self.end = last.seq.max(told);
@@ -251,6 +301,7 @@ impl Follow {
             page.events.last().map_or(self.end, |event| event.seq)
         };
         self.unread = page.events;
+        self.unread.retain(|event| self.filter.takes(&event.kind));
         if self.unread.is_empty() {
             self.next = self.end;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bridge_core::{
-    Cursor, Delivery, DeliveryId, Event, Index, LogPage, Message, MessageId, Name, Row, RowKey, Scope, Seq,
+    Cursor, Delivery, DeliveryId, Index, LogPage, Message, MessageId, Name, Row, RowKey, Scope, Seq,
     SessionError, SessionId, SessionView, StoreError,
 };
 
@@ -14,18 +14,6 @@ use crate::{
 
 /// Bytes of content that end a page, behind the message that reaches them.
 pub(crate) const PAGE_BYTES: usize = 1 << 20;
-
-/// Events of one delivery that are told at most.
-const HISTORY: usize = 1_000;
-
-/// A delivery and its part of the log.
-#[derive(Debug, Clone)]
-pub struct DeliveryHistory {
-    /// The delivery.
-    pub delivery: Delivery,
-    /// Its events, oldest first.
-    pub events: Vec<Event>,
-}
 
 /// A page of a conversation.
 #[derive(Debug, Clone)]
@@ -67,23 +55,15 @@ impl Bridge {
         Ok(views)
     }
 
-    /// A delivery as it stands in the store, with its history.
+    /// A delivery as it stands in the store, with the attempts that it remembers.
     ///
     /// # Errors
     /// A [`Fault`].
-    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryHistory>, Fault> {
+    pub async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, Fault> {
         match self.rows(&[RowKey::Delivery(id)]).await?.pop().flatten() {
-            Some(Row::Delivery(delivery)) => {
-                let events = self.history(id).await?;
-                Ok(Some(DeliveryHistory { delivery: *delivery, events }))
-            }
+            Some(Row::Delivery(delivery)) => Ok(Some(*delivery)),
             _ => Ok(None),
         }
-    }
-
-    pub(crate) async fn history(&self, id: DeliveryId) -> Result<Vec<Event>, Fault> {
-        let page = self.shared.store.read_log(SHARD, Scope::Delivery(id), Seq::ZERO, HISTORY);
-        Ok(page.await.map_err(|error| fault(&error))?.events)
     }
 
     /// A page of a conversation: at most `limit` messages before `before`, the newest if absent. Large ones make it shorter:
@@ -223,7 +203,7 @@ impl Bridge {
         self.shared.store.get(SHARD, keys).await.map_err(|error| fault(&error))
     }
 
-    async fn scan(&self, index: Index, limit: usize) -> Result<Vec<Row>, Fault> {
+    pub(crate) async fn scan(&self, index: Index, limit: usize) -> Result<Vec<Row>, Fault> {
         self.shared.store.scan(SHARD, index, limit).await.map_err(|error| fault(&error))
     }
 }

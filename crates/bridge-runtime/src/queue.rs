@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bridge_core::{
     Address, MessageId, Name, Outcome, PublishError, Queue, QueueDelivery, ReceiveError, SettleError, Settled,
+    Trouble,
 };
 use bytes::Bytes;
 
 use crate::{
     bridge::Bridge,
-    fault::CallError,
+    fault::{CallError, Fault},
     request::{Credential, NewMessage, ReceiveRequest},
 };
 
@@ -62,9 +63,34 @@ impl Queue for LocalQueue {
             message: leased.message_id,
             payload: leased.message.map(|message| message.payload.clone()).unwrap_or_default(),
             attempt: leased.attempt,
+            lease: leased.until.since(self.bridge.now()),
             until: leased.until,
             token: leased.token,
         }))
+    }
+
+    fn trouble(error: &QueueError) -> Trouble {
+        use CallError::{Fault as Failed, Refused};
+        match error {
+            QueueError::Publish(Failed(Fault::ShuttingDown))
+            | QueueError::Receive(Failed(Fault::ShuttingDown))
+            | QueueError::Settle(Failed(Fault::ShuttingDown)) => Trouble::Closed,
+            QueueError::Publish(
+                Failed(_) | Refused(PublishError::MailboxFull { .. } | PublishError::TooManyPending { .. }),
+            )
+            | QueueError::Receive(Failed(_) | Refused(ReceiveError::TooManyWaiting { .. }))
+            | QueueError::Settle(Failed(_)) => Trouble::Passing,
+            QueueError::Settle(Refused(SettleError::TooLong { .. } | SettleError::HandleNeeded)) => {
+                Trouble::Refused
+            }
+            QueueError::Settle(Refused(_)) => Trouble::LeaseLost,
+            QueueError::Publish(Refused(_)) | QueueError::Receive(Refused(_)) => Trouble::Refused,
+        }
+    }
+
+    async fn pause(&self, span: Duration) {
+        let clock = self.bridge.clock();
+        clock.sleep_until(clock.now() + span).await;
     }
 
     async fn settle(&self, token: String, outcome: Outcome) -> Result<Settled, QueueError> {

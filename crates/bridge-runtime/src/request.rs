@@ -80,6 +80,15 @@ impl NewMessage {
         }
     }
 
+    /// A message whose content is `value` as JSON.
+    ///
+    /// # Errors
+    /// If `value` cannot be written as JSON.
+    #[cfg(feature = "json")]
+    pub fn json(to: Address, value: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_vec(value).map(|payload| Self::new(to, payload))
+    }
+
     setters! {
         /// Names the sender.
         from: Name => from;
@@ -207,8 +216,10 @@ impl Digest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceiveRequest {
-    /// Where from.
-    pub mailbox: Address,
+    /// Where from: several take turns.
+    pub mailboxes: Vec<Address>,
+    /// Only these types of messages; any if there are none.
+    pub types: Vec<Name>,
     /// Who the credential says the caller is; `anonymous` unless set.
     pub principal: Name,
     /// What the caller calls itself, so that it can be met again.
@@ -219,6 +230,8 @@ pub struct ReceiveRequest {
     pub max_bytes: u64,
     /// How long to wait if nothing is there.
     pub wait: Duration,
+    /// How long to wait for more once something is there.
+    pub linger: Duration,
     /// How long the leases last; the mailbox's own time unless set.
     pub lease: Option<Duration>,
     /// Repeating the attempt gives the same deliveries.
@@ -228,13 +241,20 @@ pub struct ReceiveRequest {
 impl ReceiveRequest {
     /// Asks for one delivery of `mailbox`, without waiting.
     pub fn new(mailbox: Address) -> Self {
+        Self::of(vec![mailbox])
+    }
+
+    /// Asks for one delivery of any of these mailboxes, without waiting.
+    pub fn of(mailboxes: Vec<Address>) -> Self {
         Self {
-            mailbox,
+            mailboxes,
+            types: Vec::new(),
             principal: Name::from_static("anonymous"),
             consumer: None,
             max: 1,
             max_bytes: u64::MAX,
             wait: Duration::ZERO,
+            linger: Duration::ZERO,
             lease: None,
             attempt_id: None,
         }
@@ -245,12 +265,16 @@ impl ReceiveRequest {
         principal: Name => principal;
         /// Names the caller.
         consumer: Name => Some(consumer);
+        /// Takes these types of messages alone.
+        types: Vec<Name> => types;
         /// Takes up to so many.
         max: u32 => max;
         /// Takes up to so many bytes.
         max_bytes: u64 => max_bytes;
         /// Waits for a while.
         wait: Duration => wait;
+        /// Waits a while for more once something is there.
+        linger: Duration => linger;
         /// Sets how long the leases last.
         lease: Duration => Some(lease);
         /// Makes the attempt one that can be repeated.

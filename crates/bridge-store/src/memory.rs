@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_core::{
-    Change, Event, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage, Message, NodeId, Ownership,
+    Change, Delivery, Event, First, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage, Message, NodeId, Ownership,
     Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, Timestamp,
 };
 
@@ -169,6 +169,14 @@ impl Store for MemoryStore {
                 let older = messages.filter(|message| before.is_none_or(|before| message.seq < before));
                 page::fill(older.take(limit).map(message))?
             }
+            Index::Deliveries { state, mailbox, from, to, first } => {
+                let wanted = |delivery: &Delivery| {
+                    delivery.state.kind() == state
+                        && mailbox.as_ref().is_none_or(|mailbox| delivery.mailbox == *mailbox)
+                        && (from..to).contains(&delivery.seq)
+                };
+                deliveries(shard, wanted, first, limit)
+            }
             Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
             Index::Live { after } => shard.live(after, limit),
             other => unreachable!("an index this version does not know: {other:?}"),
@@ -227,6 +235,22 @@ fn sessions(shard: &Shard, before: Option<SessionId>, limit: usize) -> Vec<Row> 
         .take(limit)
         .filter_map(|(_, id)| shard.rows.get(&RowKey::Session(id)).cloned())
         .collect()
+}
+
+fn deliveries(shard: &Shard, wanted: impl Fn(&Delivery) -> bool, first: First, limit: usize) -> Vec<Row> {
+    let mut found: Vec<&Delivery> = shard
+        .rows
+        .values()
+        .filter_map(|row| match row {
+            Row::Delivery(delivery) if wanted(delivery) => Some(&**delivery),
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable_by_key(|delivery| delivery.seq);
+    if first == First::Newest {
+        found.reverse();
+    }
+    found.into_iter().take(limit).map(|delivery| Row::Delivery(Box::new(delivery.clone()))).collect()
 }
 
 /// Soonest forgotten first.

@@ -80,7 +80,7 @@ macro_rules! store_conformance {
             events_of_every_kind_return
             events_return_after_reopening
             the_log_is_read_from_a_place_and_no_further_than_asked
-            the_log_is_read_by_session_and_by_delivery
+            the_log_is_read_by_session
             the_bounds_of_the_log_are_of_the_moment_of_its_events
             an_event_in_a_taken_place_is_the_same_event_again
             an_event_never_replaces_another
@@ -98,6 +98,7 @@ macro_rules! store_conformance {
             sessions_are_listed_newest_first
             sessions_are_listed_by_their_beginning
             messages_of_a_session_are_listed_newest_first
+            deliveries_are_listed_by_state
             remembered_publishes_are_listed_when_their_time_has_passed
             live_rows_are_seen_without_owning_the_shard
             large_messages_end_a_scan_early

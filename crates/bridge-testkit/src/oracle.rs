@@ -71,7 +71,7 @@ pub struct Oracle {
     hands: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
 }
 
-type Lane = (Address, Name, Priority);
+type Lane = (Address, Option<Name>, Priority);
 
 /// What is known of an idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -161,7 +161,9 @@ impl Oracle {
                 }
             }
             Command::Receive(receive) => {
-                self.evidence.insert(receive.mailbox.clone(), now + receive.wait);
+                for mailbox in &receive.mailboxes {
+                    self.evidence.insert(mailbox.clone(), now + receive.wait);
+                }
             }
             _ => {}
         }

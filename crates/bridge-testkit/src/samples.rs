@@ -2,11 +2,12 @@
 //!
 //! The same number gives the same value; different numbers give different keys. Times are made up.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bridge_core::{
-    Address, Attempt, Change, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd,
-    Handshake, IdempotencyRecord, IdempotencyScope, Identity, Lease, LogId, Mailbox, Message, MessageId,
+    Address, Attempt, Backoff, Change, Class, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd,
+    Handshake, IdempotencyRecord, IdempotencyScope, Identity, Label, Lease, LogId, Made, Mailbox, MailboxSettings,
+    Message, MessageId, Order, Paused,
     Name, OutcomeKind, Presence, PresenceState, Priority, Reader, Receipts, ReturnReason, Row, Seq, Session,
     SessionId, Side, State, Task, TaskId, TaskState, Timestamp, bytes::Bytes,
 };
@@ -67,6 +68,12 @@ pub fn session(n: u64) -> Session {
 pub fn mailbox(n: u64) -> Mailbox {
     Mailbox {
         address: address(n),
+        settings: MailboxSettings::new(Class::Agent),
+        made: Made::ByHand,
+        created_at: at(n),
+        used_at: at(n),
+        paused: None,
+        floor: Seq::ZERO,
         read_to: Seq::ZERO,
         presence: Presence { state: PresenceState::Away, consumer: None, since: at(n) },
     }
@@ -78,8 +85,11 @@ pub fn delivery(n: u64) -> Delivery {
         id: delivery_id(n),
         message: message_id(n),
         mailbox: address(n),
-        key: Name::from_static("key"),
+        from: Name::from_static("alice"),
+        kind: Name::from_static("message"),
+        key: Some(Name::from_static("key")),
         priority: Priority::NORMAL,
+        seq: Seq(n),
         place: Some(Seq(n)),
         size: 5,
         bounce: false,
@@ -110,7 +120,7 @@ pub fn message(n: u64) -> Message {
         kind: Name::from_static("message"),
         priority: Priority::NORMAL,
         session: Some(session_id(n)),
-        key: Name::from_static("key"),
+        key: Some(Name::from_static("key")),
         reply_to: None,
         correlation_id: None,
         created_at: at(n),
@@ -264,6 +274,30 @@ fn mailboxes() -> Vec<Mailbox> {
         presence: Presence { state, consumer: Some(longest_name()), since: at(n) },
         ..mailbox(n)
     }));
+    let label = |name: Name| Label::new(name).expect("the name is plain");
+    let addresses = [
+        Address::Client(label(Name::from_static("worker"))),
+        Address::Client(label(longest_name())),
+        Address::Group(label(Name::from_static("worker"))),
+        Address::Group(label(longest_name())),
+    ];
+    mailboxes.extend(addresses.into_iter().zip(Class::ALL).zip(1..).map(|((address, class), n)| Mailbox {
+        address,
+        settings: MailboxSettings {
+            class,
+            order: if n % 2 == 0 { Order::Keyed } else { Order::Loose },
+            backoff: if n < 3 { Backoff::Blocks } else { Backoff::Skips },
+            max_pending: Some(u32::MAX),
+            max_pending_bytes: Some(i64::MAX.unsigned_abs()),
+            lease: Some(Duration::from_millis(n)),
+            max_failures: Some(u32::MAX),
+        },
+        made: if n < 3 { Made::ByUse } else { Made::ByHand },
+        used_at: at(n + 1),
+        paused: (n > 1).then(|| Paused { by: longest_name(), since: at(n + 2) }),
+        floor: Seq(n),
+        ..mailbox(n)
+    }));
     mailboxes
 }
 
@@ -336,6 +370,9 @@ fn grant(end: Option<GrantEnd>) -> Grant {
 
 fn full_delivery() -> Delivery {
     Delivery {
+        from: longest_name(),
+        kind: longest_name(),
+        key: None,
         priority: Priority::new(9).expect("nine is a priority"),
         place: None,
         size: u32::MAX,
@@ -388,7 +425,7 @@ fn messages() -> [Message; 2] {
         verified: true,
         kind: longest_name(),
         priority: Priority::new(1).expect("one is a priority"),
-        key: longest_name(),
+        key: Some(longest_name()),
         reply_to: Some(message_id(1)),
         correlation_id: Some(longest_name()),
         deliver_at: Some(at(3)),
@@ -398,7 +435,7 @@ fn messages() -> [Message; 2] {
         payload: Bytes::from_static(&[0, 0xff, 0xfe, b'\'', 0]),
         ..message(2)
     };
-    [Message { session: None, ..message(1) }, full]
+    [Message { session: None, key: None, ..message(1) }, full]
 }
 
 /// Events of every kind at the places from 1 on. Every optional part is there in one event and missing in another; every
@@ -418,6 +455,7 @@ pub fn events() -> Vec<Event> {
         EventKind::Read,
         EventKind::Redriven { successor: delivery_id(1).redriven() },
         EventKind::MessageDeleted,
+        EventKind::MailboxPurged { mailbox: address(4), floor: Seq(7) },
         EventKind::SessionClosed { unsettled: u32::MAX },
     ];
     for text in texts {
@@ -434,7 +472,8 @@ pub fn events() -> Vec<Event> {
     }
     for state in PresenceState::ALL {
         for consumer in [None, Some(longest_name())] {
-            kinds.push(EventKind::PresenceChanged { presence: Presence { state, consumer, since: at(3) } });
+            let presence = Presence { state, consumer, since: at(3) };
+            kinds.push(EventKind::PresenceChanged { mailbox: address(3), presence });
         }
     }
 

@@ -4,6 +4,7 @@
 //! the environment rewrites the answers. A word like `m1` names a message, or its newest delivery; `30s`, `10m` are spans, and
 //! in an answer times since the script began. Lines that begin with `#` are for the reader.
 
+mod mailboxes;
 mod words;
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path, time::Duration};
@@ -159,6 +160,8 @@ impl Stage {
                 None => Command::CloseSession(self.session(words.word(0))),
             },
             "session" => Command::InspectSession(self.session(words.word(0))),
+            "mailbox" => self.mailbox_command(words),
+            "why" => Command::Why(self.newest(words.word(0))),
             "publish" => self.publish(words),
             "receive" => self.receive(words),
             "ack" | "answer" | "extend" | "release" | "nack" | "reject" => self.settle(words),
@@ -207,9 +210,12 @@ impl Stage {
     }
 
     fn publish(&mut self, words: &Words<'_>) -> Command {
-        let session = self.session(words.word(0));
         let label = words.word(1);
-        let side = if words.after("from") == Some("agent") { Side::User } else { Side::Agent };
+        let from = words.after("from");
+        let to = match from {
+            Some("agent") => Address::Session(self.session(words.word(0)), Side::User),
+            _ => self.mailbox(words.word(0)),
+        };
         let id = self.label(label);
         let idempotency = words.name("key").map(|key| {
             let mut fingerprint = [0; 32];
@@ -218,10 +224,10 @@ impl Stage {
         });
         Command::Publish(Publish {
             id,
-            from: name_of(if side == Side::Agent { "anna" } else { "agent" }),
+            from: name_of(from.unwrap_or("anna")),
             verified: false,
-            to: Address::Session(session, side),
-            kind: name_of("message"),
+            to,
+            kind: words.name("type").unwrap_or_else(|| name_of("message")),
             priority: words.number("priority").map_or(Priority::NORMAL, priority),
             payload: vec![b'x'; words.number("bytes").unwrap_or(1) as usize].into(),
             key: words.name("order"),
@@ -247,10 +253,12 @@ impl Stage {
             if consumer.named { consumer } else { Consumer { name: attempt_id.clone(), ..consumer } };
         Command::Receive(Receive {
             consumer,
-            mailbox: self.mailbox(words.word(0)),
+            mailboxes: self.mailboxes(words),
+            types: words.list("types"),
             max: words.number("max").unwrap_or(1),
             max_bytes: words.number("bytes").map_or(u64::MAX, u64::from),
             wait: words.span("wait").unwrap_or_default(),
+            linger: words.span("linger").unwrap_or_default(),
             lease: words.span("lease"),
             attempt_id,
             repeatable,
@@ -336,6 +344,11 @@ impl Stage {
             Answer::Cancelled(Ok(cancelled)) if cancelled.requested => "requested of its holder".to_owned(),
             Answer::Cancelled(Ok(_)) => "cancelled".to_owned(),
             Answer::Redriven(Ok(_)) => "a new delivery".to_owned(),
+            Answer::Mailbox(Ok(view)) => self.view(view),
+            Answer::Mailboxes(list) => self.list(list),
+            Answer::Purged(Ok(purged)) => mailboxes::purged(*purged),
+            Answer::Why(Ok(why)) => self.why(why),
+            Answer::Mailbox(Err(error)) | Answer::Purged(Err(error)) => self.refused(error),
             Answer::Task(Ok(task)) => {
                 format!("task {}, until {}", task.state.as_str(), since_start(task.expires_at))
             }
@@ -344,7 +357,9 @@ impl Stage {
             }
             Answer::Published(Err(error)) => self.refused(error),
             Answer::Received(Err(error)) => self.refused(error),
-            Answer::Cancelled(Err(error)) | Answer::Redriven(Err(error)) => self.refused(error),
+            Answer::Cancelled(Err(error)) | Answer::Redriven(Err(error)) | Answer::Why(Err(error)) => {
+                self.refused(error)
+            }
             Answer::Task(Err(error)) => self.refused(error),
             other => unreachable!("a script has no words for {other:?}"),
         }
@@ -455,7 +470,7 @@ impl Stage {
                 )
             }
             EventKind::Dead { reason, .. } => format!("dead({})", reason.as_str()),
-            EventKind::PresenceChanged { presence } => format!("agent {}", presence.state.as_str()),
+            EventKind::PresenceChanged { presence, .. } => format!("agent {}", presence.state.as_str()),
             EventKind::SessionClosed { unsettled } => format!("session closed, {unsettled} unsettled"),
             EventKind::Presented { .. } => return None,
             kind => kind.name().rsplit('.').next().unwrap_or_default().to_owned(),
@@ -521,6 +536,9 @@ impl Stage {
     }
 
     fn mailbox(&mut self, label: &str) -> Address {
+        if let Some(client) = label.strip_prefix('@') {
+            return client.parse().unwrap_or_else(|error| panic!("{label}: {error}"));
+        }
         match label.split_once('/') {
             Some((session, "user")) => Address::Session(self.session(session), Side::User),
             _ => Address::Session(self.session(label), Side::Agent),

@@ -405,10 +405,12 @@ impl Sim {
             for session in self.clients.sessions.clone() {
                 let receive = Receive {
                     consumer: Consumer::named(name("anonymous"), name("last")),
-                    mailbox: Address::Session(session, Side::Agent),
+                    mailboxes: vec![Address::Session(session, Side::Agent)],
+                    types: Vec::new(),
                     max: 10,
                     max_bytes: u64::MAX,
                     wait: Duration::ZERO,
+                    linger: Duration::ZERO,
                     lease: None,
                     attempt_id: name(&format!("end-{round}-{session}")),
                     repeatable: false,

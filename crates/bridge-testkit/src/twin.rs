@@ -229,10 +229,12 @@ fn receive(consumer: Consumer, mailbox: Address) -> Receive {
     Receive {
         attempt_id: consumer.name.clone(),
         consumer,
-        mailbox,
+        mailboxes: vec![mailbox],
+        types: Vec::new(),
         max: 2,
         max_bytes: u64::MAX,
         wait: Duration::ZERO,
+        linger: Duration::ZERO,
         lease: None,
         repeatable: false,
     }

@@ -61,14 +61,12 @@ async fn be_an_agent(url: &str, session: &str) -> Result<()> {
         println!("the agent waits");
         let granted = loop {
             let wish = Receive {
-                mailbox: mailbox.clone(),
+                mailbox: Some(mailbox.clone()),
                 consumer: Some("echo-agent".to_owned()),
-                max: None,
-                max_bytes: None,
                 wait_ms: Some(25_000),
-                lease_ms: None,
                 // Were the answer lost on its way, asking again for the same attempt would give the same message.
                 attempt_id: Some(format!("turn-{turn}")),
+                ..Receive::default()
             };
             let received: Received = call(Method::POST, &format!("{url}/api/receive"), json!(wish)).await?;
             if let Some(granted) = received.deliveries.into_iter().next() {

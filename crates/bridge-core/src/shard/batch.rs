@@ -3,12 +3,14 @@
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::time::Duration;
 
-use super::{Shard, Step, Subject, index::lane, timer::Timer};
+use super::{Shard, Step, Subject, inbox::Inbox, index::lane, timer::Timer};
 use crate::{
+    address::Address,
     command::LostAnswer,
     delivery::{Attempt, DeadReason, Delivery, Grant, GrantEnd, Lease, ReturnReason, State},
     event::EventKind,
     id::DeliveryId,
+    mailbox::Limits,
     receive::{Granted, Receive},
     time::Timestamp,
 };
@@ -63,8 +65,9 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) -> Vec<Granted> {
-        let class = self.policy.agent;
-        let length = receive.lease.unwrap_or(class.lease).min(self.policy.max_lease);
+        let mailboxes = || receive.mailboxes.iter().filter_map(|mailbox| self.inboxes.get(mailbox));
+        let own = mailboxes().map(|inbox| inbox.limits.lease).min().unwrap_or_default();
+        let length = receive.lease.unwrap_or(own).min(self.policy.max_lease);
         let batch = Lease { epoch: self.epoch, number: self.last_lease + 1 };
         for id in chosen {
             self.last_lease += 1;
@@ -77,7 +80,7 @@ impl Shard {
                 until: now + length,
                 end: None,
             };
-            self.update(*id, now, step, |delivery| {
+            let lease = |delivery: &mut Delivery| {
                 delivery.state = State::Leased;
                 delivery.attempt += 1;
                 delivery.grant = Some(grant);
@@ -85,15 +88,21 @@ impl Shard {
                 delivery.receipts.presented = Some(now);
                 delivery.receipts.seen = None;
                 delivery.receipts.progressed = None;
-            });
-            let delivery = &self.deliveries[id];
+            };
+            // What is cheap to do twice is not made durable: a crash means that it is handed out again.
+            if !self.is_recorded(&self.live(*id).mailbox) {
+                self.hold(*id, now, lease);
+                continue;
+            }
+            self.update(*id, now, step, lease);
+            let delivery = self.live(*id);
             let kind = EventKind::Presented {
                 lease: Lease { epoch: self.epoch, number: self.last_lease },
                 attempt: delivery.attempt,
                 consumer: receive.consumer.name.clone(),
                 until: now + length,
             };
-            self.tell(delivery.into(), kind, now, step);
+            self.tell(Subject::from(&delivery), kind, now, step);
         }
         self.granted(chosen.iter().copied())
     }
@@ -102,16 +111,16 @@ impl Shard {
     pub(super) fn granted(&self, ids: impl IntoIterator<Item = DeliveryId>) -> Vec<Granted> {
         let mut granted: Vec<_> = ids
             .into_iter()
-            .filter_map(|id| self.deliveries.get(&id))
-            .filter_map(|delivery| Some((delivery, delivery.grant.as_ref()?)))
-            .map(|(delivery, grant)| Granted {
+            .filter_map(|id| self.deliveries.get(id))
+            .filter_map(|mut delivery| Some((delivery.grant.take()?, delivery)))
+            .map(|(grant, delivery)| Granted {
                 delivery: delivery.id,
                 message: delivery.message,
                 lease: grant.lease,
                 attempt: delivery.attempt,
                 until: grant.until,
                 cancel_requested: delivery.cancel_requested,
-                consumer: grant.consumer.clone(),
+                consumer: grant.consumer,
             })
             .collect();
         granted.sort_unstable_by_key(|granted| granted.lease);
@@ -122,7 +131,7 @@ impl Shard {
     pub(super) fn told_in_answer<'a>(&mut self, told: impl IntoIterator<Item = &'a Granted>) -> u64 {
         self.answers += 1;
         for granted in told {
-            let grant = self.deliveries.get(&granted.delivery).and_then(|delivery| delivery.grant.as_ref());
+            let grant = self.deliveries.get(granted.delivery).and_then(|delivery| delivery.grant);
             if let Some(batch) = grant.and_then(|grant| self.batches.get_mut(&grant.batch)) {
                 batch.told = Told { answer: self.answers, lost_until: None };
             }
@@ -150,7 +159,7 @@ impl Shard {
     }
 
     fn in_order(&self, ids: &BTreeSet<DeliveryId>) -> Vec<Delivery> {
-        let mut deliveries: Vec<_> = ids.iter().filter_map(|id| self.deliveries.get(id)).cloned().collect();
+        let mut deliveries: Vec<_> = ids.iter().filter_map(|id| self.deliveries.get(*id)).collect();
         deliveries.sort_by_key(|delivery| delivery.place);
         deliveries
     }
@@ -160,7 +169,7 @@ impl Shard {
         let mut batches = BTreeSet::new();
         let mut members = BTreeSet::new();
         for (id, lease) in &lost.granted {
-            let grant = self.deliveries.get(id).and_then(|delivery| delivery.grant.as_ref());
+            let grant = self.deliveries.get(*id).and_then(|delivery| delivery.grant);
             let Some(grant) = grant.filter(|grant| grant.lease == *lease && grant.end.is_none()) else {
                 continue;
             };
@@ -208,20 +217,21 @@ impl Shard {
 
     /// Ends a lease without settling its delivery: back into the mailbox, unless that was its last chance.
     pub(super) fn give_back(&mut self, id: DeliveryId, how: Return, now: Timestamp, step: &mut Step) {
-        let delivery = &self.deliveries[&id];
+        let delivery = self.live(id);
         let Return { reason, end, charge, error } = how;
         let cancelled = delivery.cancel_requested;
         let (failures, pause) = match charge {
             Charge::Failure(pause) if !cancelled => {
                 let failures = delivery.failures + u32::from(!fault!(FreeFailures));
-                (failures, pause.unwrap_or_else(|| self.backoff(failures)))
+                let retry = self.limits(&delivery.mailbox).retry;
+                (failures, pause.unwrap_or_else(|| self.rng.jitter(retry.pause(failures))))
             }
             Charge::Failure(_) => (delivery.failures, Duration::ZERO),
             Charge::Free(pause) => (delivery.failures, pause),
         };
         let visible_at = now + pause.min(self.policy.max_delay);
-        let delivery = &self.deliveries[&id];
-        let last = if failures > delivery.failures && failures >= self.policy.agent.max_failures {
+        let limits = self.limits(&delivery.mailbox);
+        let last = if failures > delivery.failures && failures >= limits.max_failures {
             Some(DeadReason::MaxFailures)
         } else if delivery.expires_at.is_some_and(|at| at <= now) {
             Some(DeadReason::Expired)
@@ -246,15 +256,19 @@ impl Shard {
             Some(reason) => self.give_up(id, reason, now, step),
             None => {
                 let kind = EventKind::Returned { reason, failures, visible_at, error };
-                self.tell(Subject::from(&self.deliveries[&id]), kind, now, step);
+                self.tell(Subject::from(&self.live(id)), kind, now, step);
             }
         }
     }
 
-    fn backoff(&mut self, failures: u32) -> Duration {
-        let class = self.policy.agent;
-        let doubled = class.backoff.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        self.rng.jitter(doubled.min(class.backoff_cap))
+    /// The limits of a mailbox.
+    pub(super) fn limits(&self, mailbox: &Address) -> Limits {
+        self.inboxes.get(mailbox).map_or(self.policy.agent, |inbox| inbox.limits)
+    }
+
+    /// Whether a mailbox's leases are made durable, and told in the log.
+    pub(super) fn is_recorded(&self, mailbox: &Address) -> bool {
+        self.inboxes.get(mailbox).is_none_or(Inbox::records_leases)
     }
 }
 

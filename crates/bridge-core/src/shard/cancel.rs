@@ -21,7 +21,7 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) -> Result<Cancelled, DeliveryError> {
-        if self.deliveries.get(&id).is_some_and(|delivery| self.is_passed(delivery)) {
+        if self.deliveries.get(id).is_some_and(|delivery| self.is_passed(&delivery)) {
             self.settle_read(id, now, step);
         }
         let state = self.find(id).ok_or(DeliveryError::Unknown(id))?.state;
@@ -43,7 +43,7 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) -> Result<DeliveryId, DeliveryError> {
-        let mut old = self.find(id).ok_or(DeliveryError::Unknown(id))?.clone();
+        let mut old = self.find(id).ok_or(DeliveryError::Unknown(id))?;
         if let Some(successor) = old.redriven_as {
             return Ok(successor);
         }
@@ -53,10 +53,14 @@ impl Shard {
         if let Some(session) = old.mailbox.session().filter(|session| !self.sessions.contains_key(session)) {
             return Err(DeliveryError::SessionClosed(session));
         }
+        if self.use_mailbox(&old.mailbox, now, step).is_err() {
+            return Err(DeliveryError::UnknownMailbox(old.mailbox));
+        }
         let successor = if fault!(Revive) { id } else { id.redriven() };
         let place = self.tell(Subject::from(&old), EventKind::Redriven { successor }, now, step);
         let new = Delivery {
             id: successor,
+            seq: place,
             place: Some(place),
             expires_at: ttl.map(|ttl| now + ttl),
             state: State::Pending { visible_at: now },

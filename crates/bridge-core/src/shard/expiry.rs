@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Shard, Step, Subject, index::lane, publish::Author};
+use super::{Shard, Step, Subject, publish::{Author, Route}};
 use crate::{
     delivery::{DeadReason, Delivery, State},
     event::EventKind,
@@ -18,23 +18,25 @@ use crate::{
 impl Shard {
     /// A pause is over. A scheduled message takes its place now.
     pub(super) fn become_visible(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
-        let Some(delivery) = self.deliveries.get(&id) else { return };
+        let Some(delivery) = self.deliveries.get(id) else { return };
         if delivery.place.is_some() {
-            let (mailbox, lane) = (delivery.mailbox.clone(), lane(delivery));
-            return self.refresh(&mailbox, &lane, now);
+            return self.reindex(id, now);
+        }
+        if self.inboxes.get(&delivery.mailbox).is_some_and(|inbox| delivery.seq <= inbox.row.floor) {
+            return self.withdraw(id, now, step);
         }
         // What a closed conversation leaves is given up in a moment, without a word.
         if delivery.mailbox.session().is_some_and(|session| !self.sessions.contains_key(&session)) {
             return;
         }
-        let place = self.tell(delivery.into(), EventKind::Visible, now, step);
+        let place = self.tell(Subject::from(&delivery), EventKind::Visible, now, step);
         self.update(id, now, step, |delivery| delivery.place = Some(place));
     }
 
     /// A message has had its time. While it is leased its holder may still settle it.
     pub(super) fn expire(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
-        match self.deliveries.get(&id) {
-            Some(delivery) if self.is_passed(delivery) => self.settle_read(id, now, step),
+        match self.deliveries.get(id) {
+            Some(delivery) if self.is_passed(&delivery) => self.settle_read(id, now, step),
             Some(Delivery { state: State::Pending { .. }, .. }) => {
                 self.give_up(id, DeadReason::Expired, now, step);
             }
@@ -45,7 +47,7 @@ impl Shard {
 
     /// Gives up a delivery and tells its sender.
     pub(super) fn give_up(&mut self, id: DeliveryId, reason: DeadReason, now: Timestamp, step: &mut Step) {
-        let delivery = self.deliveries[&id].clone();
+        let delivery = self.live(id);
         self.kill(id, reason, now, step);
         let kind = EventKind::Dead { reason, error: delivery.last_error.clone() };
         self.tell(Subject::from(&delivery), kind, now, step);
@@ -62,15 +64,15 @@ impl Shard {
 
     /// Withdraws a delivery.
     pub(super) fn withdraw(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
-        let subject = Subject::from(&self.deliveries[&id]);
+        let subject = Subject::from(&self.live(id));
         self.update(id, now, step, |delivery| delivery.state = State::Cancelled);
         self.tell(subject, EventKind::Cancelled, now, step);
     }
 
     /// Tells the sender of a dead delivery, in its mailbox: best effort, and never about a bounce.
     fn bounce(&mut self, delivery: &Delivery, reason: DeadReason, now: Timestamp, step: &mut Step) {
-        let to = delivery.mailbox.origin();
-        if delivery.bounce || self.room(&to).is_err() {
+        let Some(to) = delivery.mailbox.origin(&delivery.from) else { return };
+        if delivery.bounce || !self.inboxes.contains_key(&to) || self.room(&to).is_err() {
             return;
         }
         let id = MessageId::bounce_of(delivery.id);
@@ -96,6 +98,6 @@ impl Shard {
             ttl: Some(self.policy.bounce_ttl),
             idempotency: None,
         };
-        self.accept(Author::Bridge, bounce, now, step);
+        self.accept(Author::Bridge, bounce, Route::Mailbox, now, step);
     }
 }

@@ -2,10 +2,15 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use super::{lanes::Lanes, waiting::Waiting};
+use super::{
+    deliveries::Slot,
+    lanes::{Lanes, Rules},
+    waiting::Waiting,
+};
 use crate::{
-    id::{DeliveryId, Name},
-    mailbox::Mailbox,
+    id::Name,
+    mailbox::{Backoff, Class, Limits, Mailbox, MailboxSettings},
+    policy::Policy,
     time::Timestamp,
 };
 
@@ -13,10 +18,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) row: Mailbox,
+    pub(super) limits: Limits,
     /// Visible or once visible deliveries.
     pub(super) lanes: Lanes,
     /// Deliveries that have no place yet.
-    pub(super) scheduled: BTreeSet<DeliveryId>,
+    pub(super) scheduled: BTreeSet<Slot>,
     /// Deliveries that wait, scheduled ones and those in back-off included.
     pub(super) pending: u32,
     pub(super) pending_bytes: u64,
@@ -36,13 +42,16 @@ pub(super) enum Nothing {
     Empty,
     /// What waits is in back-off, or behind something that is.
     Blocked,
+    /// The mailbox is paused.
+    Paused,
 }
 
 impl Inbox {
-    pub(super) fn new(row: Mailbox) -> Self {
+    pub(super) fn new(row: Mailbox, policy: &Policy) -> Self {
         Self {
+            limits: policy.limits(&row.settings),
+            lanes: Lanes::new(rules(&row.settings)),
             row,
-            lanes: Lanes::default(),
             scheduled: BTreeSet::new(),
             pending: 0,
             pending_bytes: 0,
@@ -55,6 +64,33 @@ impl Inbox {
 
     /// Why nothing can be handed out.
     pub(super) const fn nothing(&self) -> Nothing {
-        if self.pending == 0 { Nothing::Empty } else { Nothing::Blocked }
+        match self.pending {
+            _ if self.row.paused.is_some() => Nothing::Paused,
+            0 => Nothing::Empty,
+            _ => Nothing::Blocked,
+        }
+    }
+
+    /// Whether its leases are made durable before they are given.
+    pub(super) const fn records_leases(&self) -> bool {
+        self.row.settings.class.records_leases()
+    }
+
+    /// Whether another message may wait here.
+    pub(super) const fn has_room(&self) -> bool {
+        self.pending < self.limits.max_pending && self.pending_bytes < self.limits.max_pending_bytes
+    }
+
+    /// Whether nothing is in it, or wanted of it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending == 0 && self.leased == 0 && self.waiting.is_empty()
+    }
+}
+
+/// How the lanes of such a mailbox behave.
+pub(super) const fn rules(settings: &MailboxSettings) -> Rules {
+    Rules {
+        keeps: matches!(settings.class, Class::Agent),
+        skips: matches!(settings.backoff, Backoff::Skips),
     }
 }

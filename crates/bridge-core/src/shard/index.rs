@@ -1,8 +1,12 @@
 //! What is derived from deliveries, kept in step with them in one place.
 
-use alloc::{boxed::Box, collections::BTreeMap};
+use alloc::boxed::Box;
 
-use super::{Batch, Shard, Step, lanes::Lane, timer::Timer};
+use super::{
+    Batch, Shard, Step,
+    lanes::{Lane, Placed},
+    timer::Timer,
+};
 use crate::{
     address::Address,
     delivery::{Delivery, Grant, State},
@@ -24,12 +28,34 @@ impl Shard {
         step: &mut Step,
         change: impl FnOnce(&mut Delivery),
     ) {
-        let mut delivery = self.deliveries.remove(&id).expect("the caller has just seen this delivery");
+        self.change(id, change, |shard, delivery| shard.insert(delivery, now, step));
+    }
+
+    /// Changes a delivery in memory alone: the row is written when something else changes it.
+    ///
+    /// # Panics
+    /// If there is no live delivery `id`: a caller has just looked at it.
+    pub(super) fn hold(&mut self, id: DeliveryId, now: Timestamp, change: impl FnOnce(&mut Delivery)) {
+        self.change(id, change, |shard, delivery| shard.index(delivery, now));
+    }
+
+    /// Looks anew at where a delivery belongs.
+    pub(super) fn reindex(&mut self, id: DeliveryId, now: Timestamp) {
+        self.hold(id, now, |_| {});
+    }
+
+    fn change(
+        &mut self,
+        id: DeliveryId,
+        change: impl FnOnce(&mut Delivery),
+        put_back: impl FnOnce(&mut Self, Delivery),
+    ) {
+        let mut delivery = self.live(id);
         let batch = delivery.grant.as_ref().map(|grant| grant.batch);
         let told = batch.and_then(|batch| self.batches.get(&batch)).map(|batch| batch.told);
         self.unindex(&delivery);
         change(&mut delivery);
-        self.insert(delivery, now, step);
+        put_back(self, delivery);
         // A batch of one is gone in between; what became of its answers is not.
         if let (Some(batch), Some(told)) = (batch.and_then(|batch| self.batches.get_mut(&batch)), told) {
             batch.told = told;
@@ -57,6 +83,7 @@ impl Shard {
         if let Some(at) = delivery.expires_at {
             self.timers.set(at, Timer::Expire(id));
         }
+        self.pending += usize::from(delivery.state != State::Leased);
         match (delivery.state, &delivery.grant) {
             (State::Leased, Some(grant)) => self.index_lease(&delivery, grant),
             (State::Pending { visible_at }, _) if visible_at > now || delivery.place.is_none() => {
@@ -71,15 +98,20 @@ impl Shard {
                 inbox.pending += 1;
                 inbox.pending_bytes += u64::from(delivery.size);
             }
-            match delivery.place {
-                Some(place) => inbox.lanes.insert(&lane(&delivery), place, id),
+        }
+        let (mailbox, lane, place) = (delivery.mailbox.clone(), lane(&delivery), delivery.place);
+        let slot = self.deliveries.insert(delivery);
+        if let Some(inbox) = self.inboxes.get_mut(&mailbox) {
+            match place {
+                Some(place) => {
+                    let placed = Placed { lane: lane.clone(), place, slot };
+                    inbox.lanes.insert(placed, &self.deliveries, now);
+                }
                 None => {
-                    inbox.scheduled.insert(id);
+                    inbox.scheduled.insert(slot);
                 }
             }
         }
-        let (mailbox, lane) = (delivery.mailbox.clone(), lane(&delivery));
-        self.deliveries.insert(id, delivery);
         self.refresh(&mailbox, &lane, now);
     }
 
@@ -98,6 +130,7 @@ impl Shard {
         if let Some(at) = delivery.expires_at {
             self.timers.clear(at, Timer::Expire(id));
         }
+        self.pending -= usize::from(delivery.state != State::Leased);
         match (delivery.state, &delivery.grant) {
             (State::Leased, Some(grant)) => self.unindex_lease(delivery, grant),
             (State::Pending { visible_at }, _) => self.timers.clear(visible_at, Timer::Visible(id)),
@@ -110,11 +143,19 @@ impl Shard {
                 inbox.pending -= 1;
                 inbox.pending_bytes -= if fault!(CountDrifts) { 0 } else { u64::from(delivery.size) };
             }
-            inbox.scheduled.remove(&id);
+        }
+        self.unplace(delivery);
+    }
+
+    fn unplace(&mut self, delivery: &Delivery) {
+        let Some((slot, kind)) = self.deliveries.slot(delivery.id) else { return };
+        if let Some(inbox) = self.inboxes.get_mut(&delivery.mailbox) {
+            inbox.scheduled.remove(&slot);
             if let Some(place) = delivery.place {
-                inbox.lanes.remove(&lane(delivery), place);
+                inbox.lanes.remove(&lane(delivery), place, kind);
             }
         }
+        self.deliveries.remove(delivery.id);
     }
 
     fn index_lease(&mut self, delivery: &Delivery, grant: &Grant) {
@@ -138,10 +179,15 @@ impl Shard {
                 self.attempts.remove(&attempt);
             }
         }
-        if self.credit_left(&grant.consumer) == 0 {
-            // It may now take something wherever it waits.
-            let waits = self.waits.get(&grant.consumer).into_iter().flat_map(BTreeMap::values);
-            self.dirty.extend(waits.cloned());
+        // It may now take something wherever it waits, if it could not for want of credit.
+        let held = self.held_by(&grant.consumer);
+        for call in self.waits.get(&grant.consumer).into_iter().flatten() {
+            let mailboxes = self.parked.get(call).map(|parked| &parked.receive.mailboxes[..]);
+            for mailbox in mailboxes.unwrap_or_default() {
+                if self.inboxes.get(mailbox).is_some_and(|inbox| held == inbox.limits.credit as usize) {
+                    self.dirty.insert(mailbox.clone());
+                }
+            }
         }
         if let Some(held) = self.held.get_mut(&grant.consumer) {
             held.remove(&delivery.id);
@@ -157,6 +203,6 @@ pub(super) fn lane(delivery: &Delivery) -> Lane {
     if delivery.mailbox.is_work() {
         (delivery.priority, delivery.key.clone())
     } else {
-        (Priority::NORMAL, Name::from_static("read"))
+        (Priority::NORMAL, Some(Name::from_static("read")))
     }
 }

@@ -1,158 +1,178 @@
 //! The order in which a mailbox's deliveries go out: first in, first out within a lane, lanes in turn.
 //!
+//! A lane is a key at one priority: what is behind its head waits for the head. What has no key is in a loose lane, where
+//! nothing waits for anything else. [`choice`](super::choice) picks from what is kept here.
+//!
 //! *Invariant:* what is said of a lane's next delivery is true of the deliveries as they were when the lane last changed.
 //! Time alone changes it too: a pause that is over is told by its timer, and a message whose time is over is passed when
 //! the choice comes to it.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    deliveries::{Deliveries, Slot},
+    interned::Number,
 };
+use crate::{consumer::Consumer, id::Name, log::Seq, message::Priority, time::Timestamp};
 
-use crate::{
-    consumer::Consumer,
-    delivery::{Delivery, State},
-    id::{DeliveryId, Name},
-    log::Seq,
-    message::Priority,
-    time::Timestamp,
-};
+/// Deliveries that go out one after the other; without a key, in any order.
+pub(super) type Lane = (Priority, Option<Name>);
 
-/// Deliveries that go out one after the other.
-pub(super) type Lane = (Priority, Name);
-
-/// Every so often the oldest delivery goes out, however little urgent it is.
-const OLDEST_EVERY: u64 = 8;
-
-/// The live deliveries of one mailbox that have a place.
-#[derive(Debug, Default)]
-pub(super) struct Lanes {
-    lanes: BTreeMap<Lane, Queue>,
-    ready: Ready,
-    /// Counts the turns that were given to lanes.
-    turn: u64,
-    /// Deliveries that were handed out.
-    granted: u64,
+/// How a mailbox's lanes behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// Whether a named consumer may have the next delivery of a key while it holds those before it.
+    pub(super) keeps: bool,
+    /// Whether what is in back-off lets pass what is behind it.
+    pub(super) skips: bool,
 }
 
-/// One lane.
+/// A delivery that has a place.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) lane: Lane,
+    pub(super) place: Seq,
+    pub(super) slot: Slot,
+}
+
+/// The live deliveries of one mailbox that have a place.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    rules: Rules,
+    pub(super) keyed: BTreeMap<(Priority, Name), Queue>,
+    pub(super) loose: BTreeMap<Priority, Loose>,
+    pub(super) ready: Ready,
+    /// Counts the turns that were given to lanes.
+    pub(super) turn: u64,
+    /// Deliveries that were handed out.
+    pub(super) granted: u64,
+}
+
+/// A lane with a key.
 #[derive(Debug, Default)]
-struct Queue {
-    places: BTreeMap<Seq, DeliveryId>,
-    next: Option<Next>,
+pub(super) struct Queue {
+    line: BTreeMap<Seq, Slot>,
+    /// What is passed while it is in back-off.
+    aside: BTreeMap<Seq, Slot>,
+    pub(super) next: Option<Next>,
 }
 
 /// The next delivery of a lane that somebody may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Next {
-    place: Seq,
+pub(super) struct Next {
+    pub(super) place: Seq,
+    pub(super) kind: Number,
     /// The only one who may have it.
-    keeper: Option<Consumer>,
-    turn: u64,
+    pub(super) keeper: Option<Consumer>,
+    pub(super) turn: u64,
 }
 
-/// The lanes with something to hand out.
+/// A lane without a key.
 #[derive(Debug, Default)]
-struct Ready {
-    /// Those whose next delivery anybody may have.
-    free: Turns,
-    /// Those whose next delivery is for the consumer that holds those before it.
-    kept: BTreeMap<Consumer, Turns>,
+pub(super) struct Loose {
+    line: BTreeMap<Seq, Slot>,
+    /// What is in somebody's hands or in back-off.
+    aside: BTreeMap<Seq, Slot>,
+    /// The line by type of message, once somebody has asked for some types alone.
+    kinds: Option<BTreeSet<(Number, Seq)>>,
+    pub(super) turn: u64,
 }
 
-impl Ready {
-    fn insert(&mut self, lane: &Lane, next: &Next) {
-        let turns = match &next.keeper {
-            None => &mut self.free,
-            Some(keeper) => self.kept.entry(keeper.clone()).or_default(),
-        };
-        turns.insert(lane, next);
-    }
-
-    fn remove(&mut self, lane: &Lane, next: &Next) {
-        let Some(keeper) = &next.keeper else { return self.free.remove(lane, next) };
-        if let Some(kept) = self.kept.get_mut(keeper) {
-            kept.remove(lane, next);
-            if kept.is_empty() {
-                self.kept.remove(keeper);
-            }
-        }
-    }
+/// The lanes with a key that have something to hand out.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// Those whose next delivery anybody may have.
+    pub(super) free: Turns,
+    /// The same by type of message, once somebody has asked for some types alone.
+    pub(super) kinds: Option<BTreeMap<Number, Turns>>,
+    /// Those whose next delivery is for the consumer that holds those before it.
+    pub(super) kept: BTreeMap<Consumer, Turns>,
 }
 
 /// Lanes with something to hand out, each in its turn and by the place of what is next in it.
 #[derive(Debug, Default)]
-struct Turns {
-    by_turn: BTreeSet<(Priority, u64, Name)>,
-    by_place: BTreeSet<(Seq, Lane)>,
-}
-
-impl Turns {
-    fn insert(&mut self, (priority, key): &Lane, next: &Next) {
-        self.by_turn.insert((*priority, next.turn, key.clone()));
-        self.by_place.insert((next.place, (*priority, key.clone())));
-    }
-
-    fn remove(&mut self, (priority, key): &Lane, next: &Next) {
-        self.by_turn.remove(&(*priority, next.turn, key.clone()));
-        self.by_place.remove(&(next.place, (*priority, key.clone())));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.by_turn.is_empty()
-    }
-}
-
-/// A lane that the choice can go on with: when its turn is, and from which place on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Candidate {
-    lane: Lane,
-    turn: u64,
-    place: Seq,
+pub(super) struct Turns {
+    pub(super) by_turn: BTreeSet<(Priority, u64, Name)>,
+    pub(super) by_place: BTreeSet<(Seq, (Priority, Name))>,
 }
 
 impl Lanes {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            keyed: BTreeMap::new(),
+            loose: BTreeMap::new(),
+            ready: Ready::default(),
+            turn: 0,
+            granted: 0,
+        }
+    }
+
     /// Takes in a delivery.
-    pub(super) fn insert(&mut self, lane: &Lane, place: Seq, id: DeliveryId) {
-        self.lanes.entry(lane.clone()).or_default().places.insert(place, id);
+    pub(super) fn insert(&mut self, placed: Placed, deliveries: &Deliveries, now: Timestamp) {
+        let Placed { lane: (priority, key), place, slot } = placed;
+        match key {
+            Some(key) => {
+                let queue = self.keyed.entry((priority, key)).or_default();
+                let aside = self.rules.skips && matches!(deliveries.stand(slot, now), Stand::Paused);
+                if aside { &mut queue.aside } else { &mut queue.line }.insert(place, slot);
+            }
+            None => {
+                let turn = self.turn + 1;
+                let loose = self.loose.entry(priority).or_insert_with(|| Loose { turn, ..Loose::default() });
+                self.turn = turn.max(loose.turn);
+                loose.insert(place, slot, deliveries, now);
+            }
+        }
     }
 
     /// Lets go of a delivery.
-    pub(super) fn remove(&mut self, lane: &Lane, place: Seq) {
-        if let Some(queue) = self.lanes.get_mut(lane) {
-            queue.places.remove(&place);
+    pub(super) fn remove(&mut self, (priority, key): &Lane, place: Seq, kind: Number) {
+        match key {
+            Some(key) => {
+                if let Some(queue) = self.keyed.get_mut(&(*priority, key.clone())) {
+                    queue.line.remove(&place);
+                    queue.aside.remove(&place);
+                }
+            }
+            None => {
+                if let Some(loose) = self.loose.get_mut(priority) {
+                    loose.remove(place, kind);
+                    if loose.is_empty() {
+                        self.loose.remove(priority);
+                    }
+                }
+            }
         }
     }
 
     /// Looks again at what is next in a lane. One in which that has not changed keeps its turn.
-    pub(super) fn refresh(
-        &mut self,
-        lane: &Lane,
-        deliveries: &BTreeMap<DeliveryId, Delivery>,
-        now: Timestamp,
-    ) {
-        let Some(queue) = self.lanes.get_mut(lane) else { return };
-        let next = queue.next(deliveries, now);
+    pub(super) fn refresh(&mut self, (priority, key): &Lane, deliveries: &Deliveries, now: Timestamp) {
+        let Some(key) = key else { return };
+        let lane = (*priority, key.clone());
+        let Some(queue) = self.keyed.get_mut(&lane) else { return };
+        let next = queue.find_next(self.rules, deliveries, now);
         let before = queue.next.as_ref().map(|before| (before.place, before.keeper.as_ref()));
-        if next != before {
+        if next.map(|(place, _, keeper)| (place, keeper)) != before {
             if let Some(before) = queue.next.take() {
-                self.ready.remove(lane, &before);
+                self.ready.remove(&lane, &before);
             }
-            if let Some((place, keeper)) = next {
+            if let Some((place, slot, keeper)) = next {
                 self.turn += 1;
-                let next = Next { place, keeper: keeper.cloned(), turn: self.turn };
-                self.ready.insert(lane, &next);
+                let kind = deliveries.kind(slot);
+                let next = Next { place, kind, keeper: keeper.cloned(), turn: self.turn };
+                self.ready.insert(&lane, &next);
                 queue.next = Some(next);
             }
         }
-        if queue.places.is_empty() {
-            self.lanes.remove(lane);
+        if queue.line.is_empty() && queue.aside.is_empty() {
+            self.keyed.remove(&lane);
         }
     }
 
     /// Whether anybody may have something.
     pub(super) fn is_free(&self) -> bool {
-        !self.ready.free.is_empty()
+        !self.ready.free.is_empty() || self.loose.values().any(|loose| !loose.line.is_empty())
     }
 
     /// Those who may have something that nobody else may have.
@@ -161,100 +181,72 @@ impl Lanes {
     }
 
     /// Every delivery, lane by lane.
-    pub(super) fn ids(&self) -> impl Iterator<Item = &DeliveryId> {
-        self.lanes.values().flat_map(|queue| queue.places.values())
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.up_to(Seq::MAX)
+    }
+
+    /// The one whose place is the first of all.
+    pub(super) fn oldest(&self) -> Option<Slot> {
+        let keyed = self.keyed.values().flat_map(|queue| [&queue.line, &queue.aside]);
+        let loose = self.loose.values().flat_map(|loose| [&loose.line, &loose.aside]);
+        let firsts = keyed.chain(loose).filter_map(|line| line.first_key_value());
+        firsts.min().map(|(_, slot)| *slot)
     }
 
     /// Those whose place is not behind `last`, lane by lane.
-    pub(super) fn up_to(&self, last: Seq) -> impl Iterator<Item = DeliveryId> {
-        self.lanes.values().flat_map(move |queue| queue.places.range(..=last)).map(|(_, id)| *id)
+    pub(super) fn up_to(&self, last: Seq) -> impl Iterator<Item = Slot> {
+        let keyed = self.keyed.values().flat_map(|queue| [&queue.line, &queue.aside]);
+        let loose = self.loose.values().flat_map(|loose| [&loose.line, &loose.aside]);
+        keyed.chain(loose).flat_map(move |line| line.range(..=last)).map(|(_, slot)| *slot)
     }
 
-    /// The deliveries to hand out next to `consumer`: at most `max`, of at most `max_bytes` in all but one in any case.
-    /// They count as handed out.
-    pub(super) fn choose(
-        &mut self,
-        deliveries: &BTreeMap<DeliveryId, Delivery>,
-        consumer: &Consumer,
-        (max, max_bytes): (usize, u64),
-        now: Timestamp,
-    ) -> Vec<DeliveryId> {
-        let mut chosen = Vec::new();
-        let mut bytes = 0;
-        // Lanes that were looked into: how to go on with them, if there is more for this receiver.
-        let mut open: BTreeMap<Lane, Option<Candidate>> = BTreeMap::new();
-        while chosen.len() < max {
-            let oldest = (self.granted + 1).is_multiple_of(OLDEST_EVERY) && !fault!(OldestForgotten);
-            let Some(next) = self.candidate(consumer, &open, oldest) else { break };
-            let queue = &self.lanes[&next.lane];
-            let Some((place, id)) = queue.first_for(deliveries, consumer, next.place, now) else {
-                open.insert(next.lane, None);
-                continue;
-            };
-            if oldest && place > next.place {
-                // What came first there is over, and another lane may have something older.
-                open.insert(next.lane.clone(), Some(Candidate { place, ..next }));
-                continue;
-            }
-            bytes += u64::from(deliveries[&id].size);
-            if !chosen.is_empty() && bytes > max_bytes {
-                break;
-            }
-            chosen.push(id);
-            self.granted += 1;
-            self.turn += 1;
-            let turn = if fault!(GreedyKey) { next.turn } else { self.turn };
-            let more = Candidate { lane: next.lane.clone(), turn, place: place.next() };
-            open.insert(next.lane, Some(more));
-        }
-        chosen
-    }
-
-    /// The lane whose turn it is: of the most urgent the one that had none for the longest time, or the one with the oldest
-    /// delivery.
-    fn candidate(
+    /// The first delivery that what is at `place` of a lane has to wait for.
+    pub(super) fn head_before(
         &self,
-        consumer: &Consumer,
-        open: &BTreeMap<Lane, Option<Candidate>>,
-        oldest: bool,
-    ) -> Option<Candidate> {
-        let indexed = [Some(&self.ready.free), self.ready.kept.get(consumer)].into_iter().flatten();
-        let fresh = indexed.filter_map(|turns| {
-            let lane = if oldest {
-                turns.by_place.iter().map(|(_, lane)| lane).find(|lane| !open.contains_key(*lane)).cloned()
-            } else {
-                let mut lanes = turns.by_turn.iter().map(|(priority, _, key)| (*priority, key.clone()));
-                lanes.find(|lane| !open.contains_key(lane))
-            }?;
-            let next = self.lanes[&lane].next.as_ref()?;
-            Some(Candidate { turn: next.turn, place: next.place, lane })
-        });
-        let all = fresh.chain(open.values().flatten().cloned());
-        if fault!(UrgencyIgnored) {
-            all.min_by_key(|candidate| candidate.turn)
-        } else if oldest {
-            all.min_by_key(|candidate| candidate.place)
-        } else {
-            all.min_by(|a, b| (a.lane.0, a.turn).cmp(&(b.lane.0, b.turn)))
+        (priority, key): &Lane,
+        place: Seq,
+        deliveries: &Deliveries,
+        now: Timestamp,
+    ) -> Option<Slot> {
+        let queue = self.keyed.get(&(*priority, key.clone()?))?;
+        let mut before = queue.line.range(..place).map(|(_, slot)| *slot);
+        before.find(|slot| !matches!(deliveries.stand(*slot, now), Stand::Over))
+    }
+
+    /// Sorts what is here by type of message too: somebody asks for some types alone.
+    pub(super) fn sort_by_kind(&mut self, deliveries: &Deliveries) {
+        if self.ready.kinds.is_none() {
+            let mut kinds: BTreeMap<Number, Turns> = BTreeMap::new();
+            for (lane, queue) in &self.keyed {
+                if let Some(next) = queue.next.as_ref().filter(|next| next.keeper.is_none()) {
+                    kinds.entry(next.kind).or_default().insert(lane, next);
+                }
+            }
+            self.ready.kinds = Some(kinds);
+        }
+        for loose in self.loose.values_mut().filter(|loose| loose.kinds.is_none()) {
+            let line = loose.line.iter();
+            loose.kinds = Some(line.map(|(place, slot)| (deliveries.kind(*slot), *place)).collect());
         }
     }
 }
 
 impl Queue {
     /// The first delivery that somebody may have, and who alone if those before it are in one pair of hands.
-    fn next<'a>(
+    fn find_next<'a>(
         &self,
-        deliveries: &'a BTreeMap<DeliveryId, Delivery>,
+        rules: Rules,
+        deliveries: &'a Deliveries,
         now: Timestamp,
-    ) -> Option<(Seq, Option<&'a Consumer>)> {
+    ) -> Option<(Seq, Slot, Option<&'a Consumer>)> {
         let mut keeper = None;
-        for (place, id) in &self.places {
-            let delivery = &deliveries[id];
-            match stand(delivery, now) {
-                Stand::Ready => return Some((*place, keeper)),
+        for (place, slot) in &self.line {
+            match deliveries.stand(*slot, now) {
+                Stand::Ready => return Some((*place, *slot, keeper)),
                 Stand::Over => {}
                 Stand::Held(holder)
-                    if holder.named
+                    if rules.keeps
+                        && holder.named
                         && (keeper.is_none_or(|keeper| keeper == holder) || fault!(KeptForOthers)) =>
                 {
                     keeper = Some(holder);
@@ -265,19 +257,19 @@ impl Queue {
         None
     }
 
-    /// The first delivery from `place` on, if `consumer` may have it who may have everything before.
-    fn first_for(
+    /// The first delivery from `place` on, if one may have it who may have everything before.
+    pub(super) fn first_from(
         &self,
-        deliveries: &BTreeMap<DeliveryId, Delivery>,
-        consumer: &Consumer,
         place: Seq,
+        keeper: Option<&Consumer>,
+        deliveries: &Deliveries,
         now: Timestamp,
-    ) -> Option<(Seq, DeliveryId)> {
-        for (place, id) in self.places.range(place..) {
-            match stand(&deliveries[id], now) {
-                Stand::Ready => return Some((*place, *id)),
+    ) -> Option<(Seq, Slot)> {
+        for (place, slot) in self.line.range(place..) {
+            match deliveries.stand(*slot, now) {
+                Stand::Ready => return Some((*place, *slot)),
                 Stand::Over => {}
-                Stand::Held(holder) if consumer.named && holder == consumer => {}
+                Stand::Held(holder) if keeper == Some(holder) => {}
                 Stand::Paused | Stand::Held(_) => return None,
             }
         }
@@ -285,8 +277,108 @@ impl Queue {
     }
 }
 
+impl Loose {
+    fn insert(&mut self, place: Seq, slot: Slot, deliveries: &Deliveries, now: Timestamp) {
+        match deliveries.stand(slot, now) {
+            Stand::Ready | Stand::Over => {
+                self.line.insert(place, slot);
+                if let Some(kinds) = &mut self.kinds {
+                    kinds.insert((deliveries.kind(slot), place));
+                }
+            }
+            Stand::Held(_) | Stand::Paused => {
+                self.aside.insert(place, slot);
+            }
+        }
+    }
+
+    fn remove(&mut self, place: Seq, kind: Number) {
+        self.line.remove(&place);
+        self.aside.remove(&place);
+        if let Some(kinds) = &mut self.kinds {
+            kinds.remove(&(kind, place));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.line.is_empty() && self.aside.is_empty()
+    }
+
+    /// The first delivery from `place` on, of any type or of one of these.
+    pub(super) fn first_from(
+        &self,
+        mut place: Seq,
+        filter: Option<&[Number]>,
+        deliveries: &Deliveries,
+        now: Timestamp,
+    ) -> Option<(Seq, Slot)> {
+        loop {
+            let first = match (filter, &self.kinds) {
+                (None, _) | (_, None) => *self.line.range(place..).next()?.0,
+                (Some(filter), Some(kinds)) => filter
+                    .iter()
+                    .filter_map(|kind| kinds.range((*kind, place)..=(*kind, Seq::MAX)).next())
+                    .map(|(_, place)| *place)
+                    .min()?,
+            };
+            let slot = self.line[&first];
+            if matches!(deliveries.stand(slot, now), Stand::Ready) {
+                return Some((first, slot));
+            }
+            place = first.next();
+        }
+    }
+}
+
+impl Ready {
+    fn insert(&mut self, lane: &(Priority, Name), next: &Next) {
+        if let Some(keeper) = &next.keeper {
+            return self.kept.entry(keeper.clone()).or_default().insert(lane, next);
+        }
+        self.free.insert(lane, next);
+        if let Some(kinds) = &mut self.kinds {
+            kinds.entry(next.kind).or_default().insert(lane, next);
+        }
+    }
+
+    fn remove(&mut self, lane: &(Priority, Name), next: &Next) {
+        if let Some(keeper) = &next.keeper {
+            return remove_from(&mut self.kept, keeper, lane, next);
+        }
+        self.free.remove(lane, next);
+        if let Some(kinds) = &mut self.kinds {
+            remove_from(kinds, &next.kind, lane, next);
+        }
+    }
+}
+
+fn remove_from<K: Ord>(all: &mut BTreeMap<K, Turns>, of: &K, lane: &(Priority, Name), next: &Next) {
+    if let Some(turns) = all.get_mut(of) {
+        turns.remove(lane, next);
+        if turns.is_empty() {
+            all.remove(of);
+        }
+    }
+}
+
+impl Turns {
+    fn insert(&mut self, (priority, key): &(Priority, Name), next: &Next) {
+        self.by_turn.insert((*priority, next.turn, key.clone()));
+        self.by_place.insert((next.place, (*priority, key.clone())));
+    }
+
+    fn remove(&mut self, (priority, key): &(Priority, Name), next: &Next) {
+        self.by_turn.remove(&(*priority, next.turn, key.clone()));
+        self.by_place.remove(&(next.place, (*priority, key.clone())));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_turn.is_empty()
+    }
+}
+
 /// What a delivery means for those behind it.
-enum Stand<'a> {
+pub(super) enum Stand<'a> {
     /// It can be handed out.
     Ready,
     /// Its time is over: it is passed.
@@ -295,15 +387,4 @@ enum Stand<'a> {
     Paused,
     /// Somebody has it, and may have what comes after it.
     Held(&'a Consumer),
-}
-
-fn stand(delivery: &Delivery, now: Timestamp) -> Stand<'_> {
-    match (delivery.state, &delivery.grant) {
-        (State::Leased, _) if fault!(GrantTwice) => Stand::Ready,
-        (State::Leased, Some(grant)) => Stand::Held(&grant.consumer),
-        (State::Pending { .. }, _) if delivery.expires_at.is_some_and(|at| at <= now) => Stand::Over,
-        (State::Pending { visible_at }, _) if visible_at <= now => Stand::Ready,
-        _ if fault!(JumpQueue) => Stand::Over,
-        _ => Stand::Paused,
-    }
 }

@@ -20,18 +20,16 @@ impl Shard {
     /// Somebody asks for deliveries: it is there, and expected back when the answer has told it to pause.
     pub(super) fn arrive(&mut self, receive: &Receive, now: Timestamp, step: &mut Step) {
         let back_by = now + receive.wait + self.policy.poll_max + self.policy.presence_grace;
-        let mailbox = &receive.mailbox;
-        let Some(inbox) = self.inboxes.get_mut(mailbox) else { return };
-        expect_back(&mut self.timers, inbox, back_by);
         let consumer = receive.consumer.named.then(|| receive.consumer.name.clone());
-        // Only coming is told, not each change of who is there: two agents that poll in turn must not fill the log.
-        if inbox.row.presence.state == PresenceState::Away {
-            self.change_presence(
-                mailbox,
-                Presence { state: PresenceState::Online, consumer, since: now },
-                now,
-                step,
-            );
+        for mailbox in &receive.mailboxes {
+            let Some(inbox) = self.inboxes.get_mut(mailbox) else { continue };
+            expect_back(&mut self.timers, inbox, back_by);
+            // Only coming is told, not each change of who is there: two agents that poll in turn must not fill the log.
+            if inbox.row.presence.state == PresenceState::Away {
+                let presence =
+                    Presence { state: PresenceState::Online, consumer: consumer.clone(), since: now };
+                self.change_presence(mailbox, presence, now, step);
+            }
         }
     }
 
@@ -79,8 +77,11 @@ impl Shard {
         let Some(inbox) = self.inboxes.get_mut(mailbox) else { return };
         inbox.row.presence = presence.clone();
         step.put(Row::Mailbox(inbox.row.clone()));
-        let subject = Subject { session: mailbox.session(), ..Subject::default() };
-        self.tell(subject, EventKind::PresenceChanged { presence }, now, step);
+        if self.is_recorded(mailbox) {
+            let subject = Subject { session: mailbox.session(), ..Subject::default() };
+            let kind = EventKind::PresenceChanged { mailbox: mailbox.clone(), presence };
+            self.tell(subject, kind, now, step);
+        }
     }
 }
 

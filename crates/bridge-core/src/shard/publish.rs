@@ -9,7 +9,7 @@ use crate::{
     delivery::{Delivery, Receipts, State},
     event::EventKind,
     id::{DeliveryId, Name, SessionId},
-    mailbox::{Presence, PresenceState},
+    mailbox::{Order, Presence, PresenceState},
     message::Message,
     publish::{IdempotencyRecord, IdempotencyScope, Publish, PublishError, Published, Routed},
     store::{Row, RowKey},
@@ -24,6 +24,18 @@ pub(super) enum Author {
     /// The bridge, to tell a sender that a message was given up.
     Bridge,
 }
+
+/// Whether a message gets to a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// To the one that it is addressed to.
+    Mailbox,
+    /// To none: it can be read by its id.
+    Nowhere,
+}
+
+/// When it is worth trying again to send to where there is no room.
+const RETRY: Duration = Duration::from_secs(10);
 
 impl Publish {
     /// The scope of its key, if it has one.
@@ -57,7 +69,8 @@ impl Shard {
         }
         self.room(&publish.to)?;
         let idempotency = publish.idempotency.clone();
-        let published = self.accept(Author::Sender, publish, now, step);
+        self.use_mailbox(&publish.to, now, step)?;
+        let published = self.accept(Author::Sender, publish, Route::Mailbox, now, step);
         if let (Some(scope), Some(idempotency)) = (scope, idempotency) {
             let record = IdempotencyRecord {
                 scope,
@@ -96,22 +109,23 @@ impl Shard {
 
     /// Whether a mailbox takes another message. What is read by a cursor always does.
     pub(super) fn room(&self, mailbox: &Address) -> Result<(), PublishError> {
-        if let Some(session) = mailbox.session() {
-            self.open(session)?;
+        match mailbox.session() {
+            Some(session) => self.open(session)?,
+            None => self.check_use(mailbox)?,
         }
-        let class = self.policy.agent;
+        if !mailbox.is_work() {
+            return Ok(());
+        }
+        let limit = self.policy.max_pending;
+        if self.pending >= limit {
+            return Err(PublishError::TooManyPending { limit, retry_after: RETRY });
+        }
         match self.inboxes.get(mailbox) {
-            Some(inbox)
-                if mailbox.is_work()
-                    && (inbox.pending >= class.max_pending
-                        || inbox.pending_bytes >= class.max_pending_bytes) =>
-            {
-                Err(PublishError::MailboxFull {
-                    mailbox: mailbox.clone(),
-                    depth: inbox.pending,
-                    retry_after: Duration::from_secs(10),
-                })
-            }
+            Some(inbox) if !inbox.has_room() => Err(PublishError::MailboxFull {
+                mailbox: mailbox.clone(),
+                depth: inbox.pending,
+                retry_after: RETRY,
+            }),
             _ => Ok(()),
         }
     }
@@ -129,23 +143,32 @@ impl Shard {
         &mut self,
         author: Author,
         publish: Publish,
+        route: Route,
         now: Timestamp,
         step: &mut Step,
     ) -> Published {
         let session = publish.to.session();
         let delivery_id = DeliveryId::of(publish.id, 0);
-        let subject = Subject { session, message: Some(publish.id), delivery: Some(delivery_id) };
-        let seq = self.tell(subject, EventKind::Accepted { deliveries: 1 }, now, step);
+        let deliveries = u32::from(route == Route::Mailbox);
+        let delivered = (route == Route::Mailbox).then_some(delivery_id);
+        let subject = Subject { session, message: Some(publish.id), delivery: delivered };
+        let seq = self.tell(subject, EventKind::Accepted { deliveries }, now, step);
         let deliver_at = (!publish.delay.is_zero() && !fault!(TooEarly)).then(|| now + publish.delay);
         let visible_at = deliver_at.unwrap_or(now);
-        let key = publish.key.unwrap_or_else(|| default_key(&publish.from, &publish.to));
+        let order = self.inboxes.get(&publish.to).map(|inbox| inbox.row.settings.order);
+        let is_loose = order == Some(Order::Loose);
+        let default = || (!is_loose).then(|| default_key(&publish.from, &publish.to));
+        let key = publish.key.or_else(default);
         let bounce = author == Author::Bridge;
         let delivery = Delivery {
             id: delivery_id,
             message: publish.id,
             mailbox: publish.to.clone(),
+            from: publish.from.clone(),
+            kind: publish.kind.clone(),
             key: key.clone(),
             priority: publish.priority,
+            seq,
             place: deliver_at.is_none().then_some(seq),
             size: u32::try_from(publish.payload.len()).unwrap_or(u32::MAX),
             bounce,
@@ -183,7 +206,9 @@ impl Shard {
             payload: publish.payload,
         };
         step.put(Row::Message(Box::new(message)));
-        self.insert(delivery, now, step);
+        if route == Route::Mailbox {
+            self.insert(delivery, now, step);
+        }
         if let Some(session) = session {
             if publish.to.is_work()
                 && !bounce
@@ -197,8 +222,11 @@ impl Shard {
             message: publish.id,
             seq,
             duplicate: false,
-            deliveries: vec![Routed { delivery: delivery_id, mailbox: publish.to.clone() }],
-            delivery_count: 1,
+            deliveries: delivered
+                .map(|delivery| Routed { delivery, mailbox: publish.to.clone() })
+                .into_iter()
+                .collect(),
+            delivery_count: deliveries,
             depth: self.depth(&publish.to),
             presence: self.presence(&publish.to),
         }

@@ -47,7 +47,7 @@ impl Shard {
         let read_to = inbox.row.read_to;
         // A row and an event each.
         let chunk = (self.policy.max_rows / 2).max(1);
-        let passed: Vec<DeliveryId> = inbox.lanes.up_to(read_to).take(chunk).collect();
+        let passed: Vec<DeliveryId> = inbox.lanes.up_to(read_to).take(chunk).map(|slot| self.deliveries.id(slot)).collect();
         for id in &passed {
             self.settle_read(*id, now, step);
         }
@@ -63,7 +63,7 @@ impl Shard {
     }
 
     pub(super) fn settle_read(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
-        let subject = Subject::from(&self.deliveries[&id]);
+        let subject = Subject::from(&self.live(id));
         self.update(id, now, step, |delivery| {
             delivery.state = State::Done;
             delivery.receipts.read = Some(now);

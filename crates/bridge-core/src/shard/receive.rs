@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::{
     Shard, Step,
+    choice::{Made, Pick, Wish},
     inbox::Nothing,
     timer::Timer,
     waiting::{Parked, Ticket},
@@ -13,24 +14,35 @@ use crate::{
     address::Address,
     command::{Answer, CallId, Effect},
     consumer::Consumer,
+    delivery::Lease,
+    id::{DeliveryId, Name},
+    message::Priority,
     receive::{Action, Directive, DirectiveReason, Granted, Receive, ReceiveError, Received},
     time::Timestamp,
 };
+
+/// What a receiver can have now, and what it means for the turns of those who choose next.
+#[derive(Debug, Default)]
+struct Chosen {
+    deliveries: Vec<DeliveryId>,
+    made: Vec<(Address, Made)>,
+    /// Whether it is as much as the receiver can have.
+    full: bool,
+}
 
 impl Shard {
     /// Answers a receive, or parks it: then there is no answer yet.
     pub(super) fn receive(
         &mut self,
         call: CallId,
-        receive: Receive,
+        mut receive: Receive,
         now: Timestamp,
         step: &mut Step,
     ) -> Option<Result<Received, ReceiveError>> {
-        if let Err(refused) = self.taken_from(&receive.mailbox) {
+        if let Err(refused) = self.admit(&mut receive, now, step) {
             return Some(refused);
         }
-        let attempt = (receive.consumer.clone(), receive.mailbox.clone(), receive.attempt_id.clone());
-        let repeated = self.attempts.get(&attempt).copied();
+        let repeated = self.batch_of(&receive);
         let place = self.replace_parked(&receive, step);
         self.arrive(&receive, now, step);
         if let Some(batch) = repeated {
@@ -38,67 +50,197 @@ impl Shard {
             let granted = self.granted(members);
             return Some(Ok(self.received(&receive, granted)));
         }
-        match self.take(&receive, now, step) {
+        match self.take(&receive, Enough::AfterLinger, now, step) {
             Ok(granted) => Some(Ok(self.received(&receive, granted))),
-            Err(_) if !receive.wait.is_zero() => {
-                self.park(call, receive, place, now).map_or_else(|refused| Some(Err(refused)), |()| None)
+            Err(why) if !receive.wait.is_zero() || matches!(why, Reason::More) => {
+                let lingers = matches!(why, Reason::More);
+                self.park(call, receive, place, lingers, now)
+                    .map_or_else(|refused| Some(Err(refused)), |()| None)
             }
             Err(why) => Some(Ok(self.nothing(&receive, why))),
         }
     }
 
-    /// Whether a mailbox hands out leases; what to say instead if it does not.
-    fn taken_from(&self, mailbox: &Address) -> Result<(), Result<Received, ReceiveError>> {
-        let open = mailbox.session().is_none_or(|session| self.sessions.contains_key(&session));
-        if open && self.inboxes.contains_key(mailbox) {
+    /// Leaves those of a receive's mailboxes that hand out leases; says what to answer if there are none. The first use of
+    /// a name makes its mailbox.
+    fn admit(
+        &mut self,
+        receive: &mut Receive,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<(), Result<Received, ReceiveError>> {
+        let most = self.policy.max_asked;
+        if receive.mailboxes.is_empty() || receive.mailboxes.len() > most {
+            return Err(Err(ReceiveError::MailboxCount { most }));
+        }
+        let mut seen = BTreeSet::new();
+        receive.mailboxes.retain(|mailbox| seen.insert(mailbox.clone()));
+        let mut open = Vec::with_capacity(receive.mailboxes.len());
+        for mailbox in &receive.mailboxes {
+            if self.is_handing_out(mailbox)? {
+                open.push(mailbox.clone());
+            }
+        }
+        if open.is_empty() {
+            return Err(Ok(ended(DirectiveReason::SessionClosed)));
+        }
+        for mailbox in &open {
+            self.use_mailbox(mailbox, now, step).map_err(|error| Err(error.into()))?;
+        }
+        receive.mailboxes = open;
+        Ok(())
+    }
+
+    /// Whether a mailbox hands out leases: one of a closed conversation does not any more.
+    fn is_handing_out(&self, mailbox: &Address) -> Result<bool, Result<Received, ReceiveError>> {
+        let Some(session) = mailbox.session() else { return Ok(true) };
+        if self.sessions.contains_key(&session) && self.inboxes.contains_key(mailbox) {
             return if mailbox.is_work() {
-                Ok(())
+                Ok(true)
             } else {
                 Err(Err(ReceiveError::NotLeased(mailbox.clone())))
             };
         }
-        Err(match mailbox.session().and_then(|session| self.find_session(session)) {
-            Some(_) => Ok(ended(DirectiveReason::SessionClosed)),
-            None => Err(ReceiveError::UnknownMailbox(mailbox.clone())),
+        match self.find_session(session) {
+            Some(_) => Ok(false),
+            None => Err(Err(ReceiveError::UnknownMailbox(mailbox.clone()))),
+        }
+    }
+
+    /// What is still leased from the attempt that a receive repeats.
+    fn batch_of(&self, receive: &Receive) -> Option<Lease> {
+        receive.mailboxes.iter().find_map(|mailbox| {
+            let attempt = (receive.consumer.clone(), mailbox.clone(), receive.attempt_id.clone());
+            self.attempts.get(&attempt).copied()
         })
     }
 
     /// Chooses and leases what the receiver may have now.
-    fn take(&mut self, receive: &Receive, now: Timestamp, step: &mut Step) -> Result<Vec<Granted>, Reason> {
+    fn take(
+        &mut self,
+        receive: &Receive,
+        enough: Enough,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<Vec<Granted>, Reason> {
         if !self.wants_more(receive) {
             return Err(Reason::TaskOver);
         }
-        let credit = self.credit_left(&receive.consumer);
-        if credit == 0 {
-            return Err(Reason::NoCredit);
+        let chosen = self.choose(receive, now);
+        if chosen.deliveries.is_empty() {
+            return Err(self.why_nothing(receive));
         }
-        let half = (self.policy.agent.credit as usize / 2).max(1);
-        let max = (receive.max as usize).clamp(1, half).min(credit);
-        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
-        let most = (max, receive.max_bytes);
-        let chosen = inbox.lanes.choose(&self.deliveries, &receive.consumer, most, now);
-        if chosen.is_empty() {
-            return Err(Reason::Nothing(inbox.nothing()));
+        if enough == Enough::AfterLinger && !chosen.full && !receive.linger.is_zero() {
+            return Err(Reason::More);
         }
+        for (mailbox, made) in chosen.made {
+            if let Some(inbox) = self.inboxes.get_mut(&mailbox) {
+                inbox.lanes.keep(made);
+            }
+        }
+        self.rotation = self.rotation.wrapping_add(chosen.deliveries.len());
         self.complete_task(receive, step);
-        Ok(self.grant(receive, &chosen, now, step))
+        Ok(self.grant(receive, &chosen.deliveries, now, step))
     }
 
-    /// How many more deliveries a consumer may hold.
-    pub(super) fn credit_left(&self, consumer: &Consumer) -> usize {
-        let held = self.held.get(consumer).map_or(0, BTreeSet::len);
-        (self.policy.agent.credit as usize).saturating_sub(held)
+    /// What a receiver can have now: its mailboxes take turns.
+    fn choose(&mut self, receive: &Receive, now: Timestamp) -> Chosen {
+        let mut filter = Vec::new();
+        if !receive.types.is_empty() {
+            filter.extend(receive.types.iter().filter_map(|kind| self.deliveries.number_of(kind)));
+            for mailbox in &receive.mailboxes {
+                if let Some(inbox) = self.inboxes.get_mut(mailbox) {
+                    inbox.lanes.sort_by_kind(&self.deliveries);
+                }
+            }
+        }
+        let filter = (!receive.types.is_empty()).then_some(&filter[..]);
+        let held = self.held_by(&receive.consumer);
+        let mut max = 0;
+        let mut choices = Vec::with_capacity(receive.mailboxes.len());
+        for mailbox in &receive.mailboxes {
+            let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| inbox.row.paused.is_none()) else {
+                continue;
+            };
+            let keeps = inbox.row.settings.class == crate::mailbox::Class::Agent;
+            let keeper = Some(&receive.consumer).filter(|consumer| keeps && consumer.named);
+            let wish = Wish { keeper, filter, floor: inbox.row.floor, now };
+            let credit = inbox.limits.credit as usize;
+            max = max.max(credit / 2).max(1);
+            choices.push((mailbox, credit, inbox.lanes.choose(&self.deliveries, wish)));
+        }
+        let max = (receive.max as usize).clamp(1, max.max(1));
+        let mut chosen = Chosen::default();
+        let mut bytes = 0;
+        let mut turn = self.rotation;
+        let mut idle = 0;
+        while chosen.deliveries.len() < max && idle < choices.len() {
+            let count = choices.len();
+            let (_, credit, choice) = &mut choices[turn % count];
+            turn += 1;
+            // What is critical goes out to whoever asks, however much it holds.
+            let has_credit = held + chosen.deliveries.len() < *credit;
+            let least = if has_credit { Priority::BULK } else { Priority::CRITICAL };
+            let Some(pick) = choice.next(least) else {
+                idle += 1;
+                continue;
+            };
+            idle = 0;
+            bytes += u64::from(self.deliveries.size(pick.slot));
+            if !chosen.deliveries.is_empty() && bytes > receive.max_bytes {
+                chosen.full = true;
+                break;
+            }
+            choice.take(&pick);
+            let Pick { slot, .. } = pick;
+            chosen.deliveries.push(self.deliveries.id(slot));
+        }
+        chosen.full |= chosen.deliveries.len() == max;
+        chosen.made =
+            choices.into_iter().map(|(mailbox, _, choice)| (mailbox.clone(), choice.made())).collect();
+        chosen
+    }
+
+    /// Why there is nothing for a receiver.
+    fn why_nothing(&self, receive: &Receive) -> Reason {
+        let inboxes = || receive.mailboxes.iter().filter_map(|mailbox| self.inboxes.get(mailbox));
+        let held = self.held_by(&receive.consumer);
+        if inboxes().all(|inbox| held >= inbox.limits.credit as usize) {
+            return Reason::NoCredit;
+        }
+        let found: Vec<_> = inboxes().map(super::inbox::Inbox::nothing).collect();
+        let is_blocked = found.contains(&Nothing::Blocked);
+        Reason::Nothing(if is_blocked {
+            Nothing::Blocked
+        } else if found.iter().all(|nothing| *nothing == Nothing::Paused) {
+            Nothing::Paused
+        } else {
+            Nothing::Empty
+        })
+    }
+
+    /// How many deliveries a consumer holds.
+    pub(super) fn held_by(&self, consumer: &Consumer) -> usize {
+        self.held.get(consumer).map_or(0, BTreeSet::len)
     }
 
     fn received(&mut self, receive: &Receive, granted: Vec<Granted>) -> Received {
-        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just handed something out");
-        inbox.quiet.remove(&quiet_name(receive));
-        let depth = inbox.pending;
+        let name = quiet_name(receive);
+        for mailbox in &receive.mailboxes {
+            if let Some(inbox) = self.inboxes.get_mut(mailbox) {
+                inbox.quiet.remove(&name);
+            }
+        }
         let directive =
             Directive { action: Action::Process, delay: Duration::ZERO, reason: DirectiveReason::Messages };
         let held = self.held_besides(receive, &granted);
         let answer = self.told_in_answer(granted.iter().chain(&held));
-        Received { answer, granted, held, directive, depth }
+        Received { answer, granted, held, directive, depth: self.depth_of(receive) }
+    }
+
+    fn depth_of(&self, receive: &Receive) -> u32 {
+        let inboxes = receive.mailboxes.iter().filter_map(|mailbox| self.inboxes.get(mailbox));
+        inboxes.map(|inbox| inbox.pending).sum()
     }
 
     /// What a consumer that can be met again holds, wherever from, but for what it is just given.
@@ -113,7 +255,8 @@ impl Shard {
     /// The answer when there is nothing to hand out: how to go on, and after which pause.
     fn nothing(&mut self, receive: &Receive, why: Reason) -> Received {
         let policy = &self.policy;
-        let inbox = self.inboxes.get_mut(&receive.mailbox).expect("it has just been asked");
+        let first = &receive.mailboxes[0];
+        let inbox = self.inboxes.get_mut(first).expect("it has just been asked");
         if inbox.quiet.len() >= REMEMBERED {
             inbox.quiet.clear();
         }
@@ -130,14 +273,14 @@ impl Shard {
             Reason::NoCredit => DirectiveReason::NoCredit,
             Reason::TaskOver => DirectiveReason::TaskOver,
             Reason::Nothing(Nothing::Empty) => DirectiveReason::Quiet,
-            Reason::Nothing(Nothing::Blocked) => DirectiveReason::Busy,
+            Reason::Nothing(Nothing::Paused) => DirectiveReason::Paused,
+            Reason::Nothing(Nothing::Blocked) | Reason::More => DirectiveReason::Busy,
         };
         let action = if spent { Action::EndTurn } else { Action::WaitAgain };
-        let depth = inbox.pending;
         let held = self.held_besides(receive, &[]);
         let answer = self.told_in_answer(&held);
         let directive = Directive { action, delay, reason };
-        Received { answer, granted: Vec::new(), held, directive, depth }
+        Received { answer, granted: Vec::new(), held, directive, depth: self.depth_of(receive) }
     }
 
     /// Parks a receive: behind all others, or in the place of the attempt that it repeats.
@@ -146,6 +289,7 @@ impl Shard {
         call: CallId,
         receive: Receive,
         place: Option<Ticket>,
+        lingers: bool,
         now: Timestamp,
     ) -> Result<(), ReceiveError> {
         let limit = self.policy.max_waiting;
@@ -154,35 +298,64 @@ impl Shard {
         }
         let until = now + receive.wait;
         self.timers.set(until, Timer::Wait(call));
-        let mailbox = receive.mailbox.clone();
-        self.waits.entry(receive.consumer.clone()).or_default().insert(call, mailbox.clone());
-        let inbox = self.inboxes.get_mut(&mailbox).expect("it has just been asked");
-        let ticket = inbox.waiting.insert(Parked { call, receive, until }, place);
-        self.parked.insert(call, (mailbox, ticket));
+        let ticket = place.unwrap_or_else(|| {
+            self.tickets += 1;
+            self.tickets
+        });
+        let parked = Parked { receive, until, ticket, lingers_until: None };
+        for mailbox in &parked.receive.mailboxes {
+            if let Some(inbox) = self.inboxes.get_mut(mailbox) {
+                inbox.waiting.insert(call, &parked);
+            }
+        }
+        let waits = self.waits.entry(parked.receive.consumer.clone()).or_default();
+        waits.insert(call);
+        self.parked.insert(call, parked);
+        if lingers {
+            self.linger(call, now);
+        }
         Ok(())
+    }
+
+    /// Something is there for a waiting receive, and it waits for more.
+    fn linger(&mut self, call: CallId, now: Timestamp) {
+        let Some(parked) = self.parked.get_mut(&call).filter(|parked| parked.lingers_until.is_none()) else {
+            return;
+        };
+        let until = now + parked.receive.linger;
+        parked.lingers_until = Some(until);
+        self.timers.set(until, Timer::Linger(call));
     }
 
     /// Sends home the call of an attempt that is repeated; tells which place it had.
     fn replace_parked(&mut self, receive: &Receive, step: &mut Step) -> Option<Ticket> {
-        let waiting = &self.inboxes.get(&receive.mailbox)?.waiting;
-        let place = waiting.same_attempt(receive)?;
-        let call = waiting.get(place)?.call;
-        self.remove_parked(call);
+        let waiting = &self.inboxes.get(&receive.mailboxes[0])?.waiting;
+        let call = waiting.same_attempt(receive)?;
+        if self.parked.get(&call)?.receive.mailboxes != receive.mailboxes {
+            return None;
+        }
+        let parked = self.remove_parked(call)?;
         let answer = Answer::Received(Ok(ended(DirectiveReason::Replaced)));
         step.effects.push(Effect::Answer(call, answer));
-        Some(place)
+        Some(parked.ticket)
     }
 
     /// The caller is gone. Its seat stays warm for a moment: it may be on its way back.
     pub(super) fn unpark(&mut self, call: CallId, now: Timestamp) {
         if let Some(parked) = self.remove_parked(call) {
-            self.leave(&parked.receive.mailbox, now);
+            for mailbox in &parked.receive.mailboxes {
+                self.leave(mailbox, now);
+            }
         }
     }
 
     pub(super) fn remove_parked(&mut self, call: CallId) -> Option<Parked> {
-        let (mailbox, ticket) = self.parked.remove(&call)?;
-        let parked = self.inboxes.get_mut(&mailbox)?.waiting.remove(ticket)?;
+        let parked = self.parked.remove(&call)?;
+        for mailbox in &parked.receive.mailboxes {
+            if let Some(inbox) = self.inboxes.get_mut(mailbox) {
+                inbox.waiting.remove(&parked);
+            }
+        }
         if let Some(waits) = self.waits.get_mut(&parked.receive.consumer) {
             waits.remove(&call);
             if waits.is_empty() {
@@ -190,27 +363,53 @@ impl Shard {
             }
         }
         self.timers.clear(parked.until, Timer::Wait(call));
+        if let Some(until) = parked.lingers_until {
+            self.timers.clear(until, Timer::Linger(call));
+        }
         Some(parked)
     }
 
-    /// A receive has waited long enough.
-    pub(super) fn end_wait(&mut self, call: CallId, step: &mut Step) {
-        if let Some(parked) = self.remove_parked(call) {
-            let why = match self.inboxes[&parked.receive.mailbox].pending {
-                _ if self.credit_left(&parked.receive.consumer) == 0 => Reason::NoCredit,
-                0 => Reason::Nothing(Nothing::Empty),
-                _ => Reason::Nothing(Nothing::Blocked),
-            };
+    /// A receive has waited long enough: for the first delivery, or for more.
+    pub(super) fn end_wait(&mut self, call: CallId, now: Timestamp, step: &mut Step) {
+        let Some(parked) = self.parked.get(&call) else { return };
+        // It is answered when its lingering ends.
+        if parked.lingers_until.is_some_and(|until| until > now) {
+            return;
+        }
+        if !self.serve_one(call, Enough::Anything, now, step)
+            && let Some(parked) = self.remove_parked(call)
+        {
+            let why = self.why_nothing(&parked.receive);
             let received = self.nothing(&parked.receive, why);
             step.effects.push(Effect::Answer(call, Answer::Received(Ok(received))));
         }
     }
 
-    /// Answers every receive that waits for a mailbox which is no more.
+    /// A receive has waited long enough for more. If others have taken what was there, it goes on waiting for something.
+    pub(super) fn end_linger(&mut self, call: CallId, now: Timestamp, step: &mut Step) {
+        if self.serve_one(call, Enough::Anything, now, step) {
+            return;
+        }
+        if let Some(parked) = self.parked.get_mut(&call) {
+            parked.lingers_until = None;
+            if parked.until <= now {
+                self.end_wait(call, now, step);
+            }
+        }
+    }
+
+    /// Answers every receive that waits for a mailbox which is no more; those that have others go on waiting for these.
     pub(super) fn dismiss(&mut self, mailbox: &Address, step: &mut Step) {
-        let waiting: Vec<_> =
-            self.inboxes.get(mailbox).into_iter().flat_map(|inbox| inbox.waiting.calls()).collect();
+        let waiting = self.inboxes.get(mailbox).map(|inbox| inbox.waiting.calls()).unwrap_or_default();
         for call in waiting {
+            let Some(parked) = self.parked.get_mut(&call) else { continue };
+            if parked.receive.mailboxes.len() > 1 {
+                if let Some(inbox) = self.inboxes.get_mut(mailbox) {
+                    inbox.waiting.remove(parked);
+                }
+                parked.receive.mailboxes.retain(|other| other != mailbox);
+                continue;
+            }
             self.remove_parked(call);
             let answer = Answer::Received(Ok(ended(DirectiveReason::SessionClosed)));
             step.effects.push(Effect::Answer(call, answer));
@@ -228,30 +427,35 @@ impl Shard {
     fn serve(&mut self, mailbox: &Address, now: Timestamp, step: &mut Step) {
         let mut last = 0;
         while let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| inbox.lanes.is_free())
-            && let Some((ticket, _)) = inbox.waiting.after(last)
+            && let Some((ticket, call)) = inbox.waiting.after(last)
         {
             last = ticket;
-            self.serve_one(mailbox, ticket, now, step);
+            self.serve_one(call, Enough::AfterLinger, now, step);
         }
         // What is kept for somebody is nothing to the others.
         let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| !inbox.waiting.is_empty()) else { return };
         let keepers: Vec<_> = inbox.lanes.keepers().flat_map(|keeper| inbox.waiting.of(keeper)).collect();
-        for ticket in keepers {
-            self.serve_one(mailbox, ticket, now, step);
+        for call in keepers {
+            self.serve_one(call, Enough::AfterLinger, now, step);
         }
     }
 
-    fn serve_one(&mut self, mailbox: &Address, ticket: Ticket, now: Timestamp, step: &mut Step) {
-        let inbox = self.inboxes.get(mailbox);
-        let Some(Parked { call, receive, .. }) = inbox.and_then(|inbox| inbox.waiting.get(ticket)).cloned()
-        else {
-            return;
-        };
-        if let Ok(granted) = self.take(&receive, now, step) {
-            self.remove_parked(call);
-            self.arrive(&receive, now, step);
-            let received = self.received(&receive, granted);
-            step.effects.push(Effect::Answer(call, Answer::Received(Ok(received))));
+    /// Gives a waiting receive what it can have; tells whether that was something.
+    fn serve_one(&mut self, call: CallId, enough: Enough, now: Timestamp, step: &mut Step) -> bool {
+        let Some(receive) = self.parked.get(&call).map(|parked| parked.receive.clone()) else { return false };
+        match self.take(&receive, enough, now, step) {
+            Ok(granted) => {
+                self.remove_parked(call);
+                self.arrive(&receive, now, step);
+                let received = self.received(&receive, granted);
+                step.effects.push(Effect::Answer(call, Answer::Received(Ok(received))));
+                true
+            }
+            Err(Reason::More) => {
+                self.linger(call, now);
+                false
+            }
+            Err(_) => false,
         }
     }
 }
@@ -259,16 +463,27 @@ impl Shard {
 /// Pollers of one mailbox that are told apart; beyond that all begin anew.
 const REMEMBERED: usize = 256;
 
+/// With how much a receiver is content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Enough {
+    /// With what is there.
+    Anything,
+    /// With as much as it can have; less only when it has waited for more.
+    AfterLinger,
+}
+
 /// Why a receive got nothing.
 #[derive(Debug, Clone, Copy)]
 enum Reason {
     NoCredit,
     TaskOver,
+    /// Something is there, and it waits for more.
+    More,
     Nothing(Nothing),
 }
 
 /// Polls without a name share one count: they cannot be told apart.
-fn quiet_name(receive: &Receive) -> crate::id::Name {
+fn quiet_name(receive: &Receive) -> Name {
     if receive.consumer.named { receive.consumer.name.clone() } else { receive.consumer.principal.clone() }
 }
 

@@ -2,16 +2,16 @@
 
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
-use super::{Shard, Step, Subject, inbox::Inbox, presence::expect_back, timer::Timer};
+use super::{Shard, Step, Subject, timer::Timer};
 use crate::{
     address::{Address, Side},
     command::SessionView,
     delivery::DeadReason,
     event::EventKind,
     id::{DeliveryId, SessionId},
-    mailbox::{Mailbox, Presence, PresenceState},
+    mailbox::{Made, Presence, PresenceState},
     session::{OpenSession, Session, SessionError},
-    store::{Row, RowKey},
+    store::Row,
     time::Timestamp,
 };
 
@@ -48,10 +48,8 @@ impl Shard {
         step.put(Row::Session(session.clone()));
         self.adopt_session(session);
         for address in sides(id) {
-            let presence = Presence { state: PresenceState::Away, consumer: None, since: now };
-            let mailbox = Mailbox { address, read_to: self.head, presence };
-            step.put(Row::Mailbox(mailbox.clone()));
-            self.adopt_mailbox(mailbox, now);
+            let settings = address.default_settings();
+            self.make_mailbox(&address, settings, Made::ByHand, now, step);
         }
         self.tell(Subject::session(id), EventKind::SessionOpened { title }, now, step);
         self.inspect_session(id)
@@ -130,7 +128,7 @@ impl Shard {
         let chunk = self.policy.max_rows.max(1);
         let left: Vec<DeliveryId> = self.unsettled(id, chunk).collect();
         for delivery in &left {
-            if self.is_passed(&self.deliveries[delivery]) {
+            if self.is_passed(&self.live(*delivery)) {
                 self.settle_read(*delivery, now, step);
             } else {
                 self.kill(*delivery, DeadReason::SessionClosed, now, step);
@@ -142,9 +140,7 @@ impl Shard {
         }
         for side in sides(id) {
             self.dismiss(&side, step);
-            if self.inboxes.remove(&side).is_some() {
-                step.delete(RowKey::Mailbox(side));
-            }
+            self.remove_mailbox(&side, step);
         }
     }
 
@@ -159,9 +155,9 @@ impl Shard {
         sides(id)
             .into_iter()
             .filter_map(|side| self.inboxes.get(&side))
-            .flat_map(|inbox| inbox.lanes.ids().chain(&inbox.scheduled))
-            .copied()
+            .flat_map(|inbox| inbox.lanes.slots().chain(inbox.scheduled.iter().copied()))
             .take(most)
+            .map(|slot| self.deliveries.id(slot))
     }
 
     /// A conversation has been quiet for its whole time.
@@ -198,14 +194,6 @@ impl Shard {
         self.sessions.insert(session.id, session);
     }
 
-    pub(super) fn adopt_mailbox(&mut self, mailbox: Mailbox, now: Timestamp) {
-        let mut inbox = Inbox::new(mailbox);
-        if inbox.row.presence.state != PresenceState::Away {
-            expect_back(&mut self.timers, &mut inbox, now + self.policy.presence_grace);
-        }
-        self.inboxes.insert(inbox.row.address.clone(), inbox);
-    }
-
     /// Takes up the longer work that a load found unfinished.
     pub(super) fn resume_work(&mut self, now: Timestamp) {
         let closed: BTreeSet<SessionId> = self
@@ -221,6 +209,11 @@ impl Shard {
             if inbox.lanes.up_to(inbox.row.read_to).next().is_some() {
                 self.timers.set(now, Timer::ReadOn(address.clone()));
             }
+        }
+        let purging: Vec<_> =
+            self.inboxes.keys().filter(|address| self.is_purging(address)).cloned().collect();
+        for address in purging {
+            self.timers.set(now, Timer::PurgeOn(address));
         }
     }
 }

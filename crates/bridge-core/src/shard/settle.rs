@@ -1,15 +1,16 @@
 //! Judging a token, and what its holder says with it.
 
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::{iter, time::Duration};
 
 use super::{
     Shard, Step, Subject,
     batch::{Charge, Return},
-    publish::Author,
+    publish::{Author, Route},
 };
 use crate::{
     address::Address,
+    consumer::Consumer,
     delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
     event::EventKind,
     id::{DeliveryId, MessageId, Name},
@@ -67,21 +68,22 @@ impl Shard {
             Worth::Repeated(id) => return Ok(self.repeated(id, &settle.outcome, now)),
         };
         if let Outcome::Answer { .. } = settle.outcome
-            && let Some(session) = self.deliveries[&id].mailbox.session()
+            && let Some(session) = self.live(id).mailbox.session()
             && !self.sessions.contains_key(&session)
         {
             return Err(SettleError::SessionClosed);
         }
+        self.recall(&settle.proof, now);
         self.see(id, now, step);
         let mut settled = Settled {
             delivery: id,
-            message: self.deliveries[&id].message,
+            message: self.live(id).message,
             state: State::Leased,
             until: None,
             already_done: false,
             reply: None,
             not_covered: Vec::new(),
-            cancel_requested: self.deliveries[&id].cancel_requested,
+            cancel_requested: self.live(id).cancel_requested,
         };
         match settle.outcome {
             Outcome::Ack => self.finish(id, OutcomeKind::Ack, None, now, step),
@@ -111,14 +113,17 @@ impl Shard {
         fingerprint: Option<[u8; 32]>,
         now: Timestamp,
     ) -> Result<Worth, SettleError> {
-        let (delivery, grant, lease) = self.proven(proof)?;
-        if grant.lease > lease && !fault!(StaleToken) {
+        let (delivery, lease) = self.proven(proof)?;
+        let newest = delivery.grant.as_ref().filter(|grant| grant.lease >= lease || fault!(StaleToken));
+        if newest.is_some_and(|grant| grant.lease > lease) && !fault!(StaleToken) {
             return Err(SettleError::LeaseLost { state: delivery.state });
         }
-        if grant.lease < lease && !fault!(StaleToken) {
+        // A lease of an earlier life that no row tells of was held in memory alone.
+        if newest.is_none() && lease.epoch >= self.epoch {
             return Err(SettleError::UnknownToken);
         }
-        if let Some(GrantEnd::Spent { outcome: said, reply, fingerprint: given }) = grant.end {
+        let end = newest.and_then(|grant| grant.end);
+        if let Some(GrantEnd::Spent { outcome: said, reply, fingerprint: given }) = end {
             return if (said == outcome && given == fingerprint) || fault!(SecondWord) {
                 Ok(Worth::Repeated(delivery.id))
             } else {
@@ -126,7 +131,8 @@ impl Shard {
             };
         }
         // When very many leases end at once, this one's end may still be to come in a later step.
-        let current = delivery.state == State::Leased && grant.until > now;
+        let lasts = newest.is_some_and(|grant| grant.until > now);
+        let current = delivery.state == State::Leased && lasts;
         let late = !delivery.state.is_terminal()
             && self.policy.late_ack == LateAck::Accept
             && matches!(outcome, OutcomeKind::Ack | OutcomeKind::Answer);
@@ -155,25 +161,47 @@ impl Shard {
     }
 
     /// The delivery a proof speaks of, its newest grant, and the lease that is claimed.
-    fn proven(&self, proof: &Proof) -> Result<(&Delivery, &Grant, Lease), SettleError> {
+    fn proven(&self, proof: &Proof) -> Result<(Delivery, Lease), SettleError> {
         match proof {
             Proof::Lease(id, lease) => {
                 let delivery = self.find(*id).ok_or(SettleError::UnknownToken)?;
-                let grant = delivery.grant.as_ref().ok_or(SettleError::UnknownToken)?;
-                Ok((delivery, grant, *lease))
+                Ok((delivery, *lease))
             }
             Proof::Message(message, consumer) => {
                 let delivery = self.chain(*message).last().ok_or(SettleError::UnknownToken)?;
                 let grant = delivery.grant.as_ref().ok_or(SettleError::HandleNeeded)?;
                 let holder = consumer.named && grant.consumer == *consumer;
                 let only = delivery.attempt == 1 && !grant.consumer.named;
+                let lease = grant.lease;
                 if holder || only {
-                    Ok((delivery, grant, grant.lease))
+                    Ok((delivery, lease))
                 } else {
                     Err(SettleError::HandleNeeded)
                 }
             }
         }
+    }
+
+    /// A lease of an earlier life that was held in memory alone has proven itself: it is the newest that is known.
+    fn recall(&mut self, proof: &Proof, now: Timestamp) {
+        let Proof::Lease(id, lease) = *proof else { return };
+        let newest = self.deliveries.get(id).and_then(|delivery| delivery.grant);
+        if newest.is_some_and(|grant| grant.lease >= lease) {
+            return;
+        }
+        let forgotten = Grant {
+            lease,
+            consumer: Consumer::forgotten(),
+            batch: lease,
+            attempt_id: Name::from_static("forgotten"),
+            started: now,
+            until: now,
+            end: Some(GrantEnd::Lapsed),
+        };
+        self.hold(id, now, |delivery| {
+            delivery.attempt += 1;
+            delivery.grant = Some(forgotten);
+        });
     }
 
     /// What the first call was told, as far as it still matters.
@@ -187,7 +215,7 @@ impl Shard {
                     let error = match self.judge_cover(proof, &delivery.mailbox, reply.fingerprint, now) {
                         Ok(Worth::Repeated(covered)) => self.uncovered(covered, delivery.reply)?,
                         Ok(Worth::Good(covered)) => {
-                            SettleError::LeaseLost { state: self.deliveries[&covered].state }
+                            SettleError::LeaseLost { state: self.live(covered).state }
                         }
                         Err(error) => error,
                     };
@@ -202,7 +230,7 @@ impl Shard {
             state: delivery.state,
             until: None,
             already_done: true,
-            reply: delivery.reply.map(|reply| self.published_before(reply, delivery)),
+            reply: delivery.reply.map(|reply| self.published_before(reply, &delivery)),
             not_covered,
             cancel_requested: delivery.cancel_requested,
         }
@@ -210,11 +238,13 @@ impl Shard {
 
     /// Notes the evidence that the consumer has read what it was given.
     fn see(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
-        let delivery = &self.deliveries[&id];
+        let delivery = self.live(id);
         let mailbox = delivery.mailbox.clone();
-        let subject = Subject::from(delivery);
+        let subject = Subject::from(&delivery);
         if delivery.receipts.seen.is_none() {
-            self.tell(subject, EventKind::Seen, now, step);
+            if self.is_recorded(&mailbox) {
+                self.tell(subject, EventKind::Seen, now, step);
+            }
             self.update(id, now, step, |delivery| delivery.receipts.seen = Some(now));
         }
         self.show_up(&mailbox, now);
@@ -232,7 +262,7 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) {
-        let subject = Subject::from(&self.deliveries[&id]);
+        let subject = Subject::from(&self.live(id));
         self.update(id, now, step, |delivery| {
             delivery.state = State::Done;
             delivery.reply = reply.map(|(reply, _)| reply).filter(|_| !fault!(AnswerUnlinked));
@@ -252,14 +282,15 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) {
-        let delivery = &self.deliveries[&settled.delivery];
+        let delivery = self.live(settled.delivery);
         let holder = delivery.grant.as_ref().map(|grant| &grant.consumer).filter(|holder| holder.named);
         let holder = holder.map(|holder| holder.name.clone());
+        let (to, route) = self.way_back(&delivery, now, step);
         let publish = Publish {
             id: reply.id,
             from: reply.from.or(holder).unwrap_or_else(|| Name::from_static("agent")),
             verified: reply.verified,
-            to: delivery.mailbox.origin(),
+            to,
             kind: reply.kind,
             priority: Priority::NORMAL,
             payload: reply.payload,
@@ -273,11 +304,12 @@ impl Shard {
         };
         let mailbox = delivery.mailbox.clone();
         let answer = (reply.id, reply.fingerprint);
-        settled.reply = Some(self.accept(Author::Sender, publish, now, step));
+        settled.reply = Some(self.accept(Author::Sender, publish, route, now, step));
         self.finish(settled.delivery, OutcomeKind::Answer, Some(answer), now, step);
         for (position, proof) in covers.iter().enumerate() {
             match self.judge_cover(proof, &mailbox, reply.fingerprint, now) {
                 Ok(Worth::Good(id)) => {
+                    self.recall(proof, now);
                     self.see(id, now, step);
                     self.finish(id, OutcomeKind::Answer, Some(answer), now, step);
                 }
@@ -290,6 +322,17 @@ impl Shard {
                 }
                 Err(error) => settled.not_covered.push(NotCovered { position, error }),
             }
+        }
+    }
+
+    /// Where the answer to a delivery goes: to its sender's mailbox, if it has or can have one.
+    fn way_back(&mut self, delivery: &Delivery, now: Timestamp, step: &mut Step) -> (Address, Route) {
+        let nobody = Name::from_static(Name::NOBODY);
+        let to = delivery.mailbox.origin(&delivery.from);
+        let is_known = delivery.mailbox.session().is_some() || delivery.from != nobody;
+        match to.filter(|to| is_known && self.use_mailbox(to, now, step).is_ok()) {
+            Some(to) => (to, Route::Mailbox),
+            None => (delivery.mailbox.origin(&nobody).expect("nobody is a name"), Route::Nowhere),
         }
     }
 
@@ -309,10 +352,11 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) {
-        let grant = self.deliveries[&id].grant.as_ref().expect("a current lease has a grant");
+        let Delivery { mailbox, grant, .. } = self.live(id);
+        let grant = grant.expect("a current lease has a grant");
         let batch = &self.batches[&grant.batch];
         let latest = batch.started + self.policy.max_lease;
-        let until = batch.until.max(latest.min(now + by.unwrap_or(self.policy.agent.lease)));
+        let until = batch.until.max(latest.min(now + by.unwrap_or(self.limits(&mailbox).lease)));
         for member in batch.members.clone() {
             self.update(member, now, step, |delivery| {
                 if let Some(grant) = &mut delivery.grant {
@@ -324,8 +368,10 @@ impl Shard {
                 }
             });
         }
-        let kind = EventKind::Progressed { text: progress, until };
-        self.tell(Subject::from(&self.deliveries[&id]), kind, now, step);
+        if self.is_recorded(&mailbox) {
+            let kind = EventKind::Progressed { text: progress, until };
+            self.tell(Subject::from(&self.live(id)), kind, now, step);
+        }
     }
 
     fn hand_back(
@@ -346,7 +392,7 @@ impl Shard {
     }
 
     fn reject(&mut self, id: DeliveryId, reason: Option<Arc<str>>, now: Timestamp, step: &mut Step) {
-        let cancelled = self.deliveries[&id].cancel_requested;
+        let cancelled = self.live(id).cancel_requested;
         self.update(id, now, step, |delivery| {
             delivery.last_error = reason.or(delivery.last_error.take());
             spend(delivery, OutcomeKind::Reject, None);
@@ -359,15 +405,20 @@ impl Shard {
     }
 
     fn published_before(&self, reply: MessageId, delivery: &Delivery) -> Published {
-        let mailbox = delivery.mailbox.origin();
+        let sent = self.find(DeliveryId::of(reply, 0));
+        let mailbox = sent.as_ref().map(|sent| sent.mailbox.clone());
+        let mailbox = mailbox.or_else(|| delivery.mailbox.origin(&delivery.from));
         Published {
             message: reply,
-            seq: self.find(DeliveryId::of(reply, 0)).and_then(|sent| sent.place).unwrap_or_default(),
+            seq: sent.map(|sent| sent.seq).unwrap_or_default(),
             duplicate: true,
-            deliveries: vec![Routed { delivery: DeliveryId::of(reply, 0), mailbox: mailbox.clone() }],
+            presence: mailbox.as_ref().and_then(|mailbox| self.presence(mailbox)),
+            deliveries: mailbox
+                .map(|mailbox| Routed { delivery: DeliveryId::of(reply, 0), mailbox })
+                .into_iter()
+                .collect(),
             delivery_count: 1,
             depth: 0,
-            presence: self.presence(&mailbox),
         }
     }
 }

@@ -55,7 +55,7 @@ impl Shard {
     /// The task on whose behalf a receive is made.
     fn task_of(&self, receive: &Receive) -> Option<&Task> {
         let id = receive.attempt_id.as_str().parse().ok()?;
-        self.tasks.get(&id).filter(|task| task.mailbox == receive.mailbox)
+        self.tasks.get(&id).filter(|task| receive.mailboxes == [task.mailbox.clone()])
     }
 
     /// Whether a receive may get something new: one for a task that is over may not.

@@ -24,6 +24,12 @@ pub(super) enum Timer {
     Expire(DeliveryId),
     /// A parked receive has waited long enough.
     Wait(CallId),
+    /// A waiting receive that has found something has waited long enough for more.
+    Linger(CallId),
+    /// A mailbox that its use has made has not been used for long.
+    Unused(Address),
+    /// What a purge takes away goes, a step at a time.
+    PurgeOn(Address),
     /// The taker of a mailbox should have been back.
     Away(Address),
     /// A conversation has been quiet for its whole time.
@@ -66,7 +72,10 @@ impl Shard {
             Timer::AnswerLost(batch) => self.end_lost_batch(batch, now, step),
             Timer::Visible(delivery) => self.become_visible(delivery, now, step),
             Timer::Expire(delivery) => self.expire(delivery, now, step),
-            Timer::Wait(call) => self.end_wait(call, step),
+            Timer::Wait(call) => self.end_wait(call, now, step),
+            Timer::Linger(call) => self.end_linger(call, now, step),
+            Timer::Unused(mailbox) => self.end_unused(&mailbox, now, step),
+            Timer::PurgeOn(mailbox) => self.purge_on(&mailbox, now, step),
             Timer::Away(mailbox) => self.miss(&mailbox, now, step),
             Timer::SessionEnd(session) => self.end_session(session, now, step),
             Timer::ReadOn(mailbox) => self.read_on(&mailbox, now, step),

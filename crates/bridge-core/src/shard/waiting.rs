@@ -1,15 +1,21 @@
-//! Receives that wait for a mailbox, in the order they came.
+//! Receives that wait, in the order they came.
 
-use alloc::collections::BTreeMap;
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use crate::{command::CallId, consumer::Consumer, id::Name, receive::Receive, time::Timestamp};
 
 /// A receive that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Parked {
-    pub(super) call: CallId,
     pub(super) receive: Receive,
     pub(super) until: Timestamp,
+    /// Its place in the line of each of its mailboxes.
+    pub(super) ticket: Ticket,
+    /// Something is there: until when it waits for more.
+    pub(super) lingers_until: Option<Timestamp>,
 }
 
 /// A place in the line. The lowest has waited longest.
@@ -18,9 +24,9 @@ pub(super) type Ticket = u64;
 /// Those who wait for one mailbox.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    line: BTreeMap<Ticket, Parked>,
-    attempts: BTreeMap<(Consumer, Name), Ticket>,
-    last: Ticket,
+    line: BTreeMap<Ticket, CallId>,
+    consumers: BTreeMap<Consumer, BTreeSet<Ticket>>,
+    attempts: BTreeMap<(Consumer, Name), CallId>,
 }
 
 impl Waiting {
@@ -28,48 +34,49 @@ impl Waiting {
         self.line.is_empty()
     }
 
-    /// Takes in a receive: behind all others, or in a place that was left.
-    pub(super) fn insert(&mut self, parked: Parked, place: Option<Ticket>) -> Ticket {
-        let ticket = place.unwrap_or_else(|| {
-            self.last += 1;
-            self.last
-        });
-        self.attempts.insert(attempt(&parked.receive), ticket);
-        self.line.insert(ticket, parked);
-        ticket
+    pub(super) fn len(&self) -> usize {
+        self.line.len()
     }
 
-    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Parked> {
-        let parked = self.line.remove(&ticket)?;
-        self.attempts.remove(&attempt(&parked.receive));
-        Some(parked)
+    pub(super) fn insert(&mut self, call: CallId, parked: &Parked) {
+        self.line.insert(parked.ticket, call);
+        self.attempts.insert(attempt(&parked.receive), call);
+        self.consumers.entry(parked.receive.consumer.clone()).or_default().insert(parked.ticket);
     }
 
-    /// The place of the attempt that this one repeats.
-    pub(super) fn same_attempt(&self, receive: &Receive) -> Option<Ticket> {
+    pub(super) fn remove(&mut self, parked: &Parked) {
+        let call = self.line.remove(&parked.ticket);
+        let attempt = attempt(&parked.receive);
+        if call.is_some() && self.attempts.get(&attempt) == call.as_ref() {
+            self.attempts.remove(&attempt);
+        }
+        let consumer = &parked.receive.consumer;
+        if let Some(tickets) = self.consumers.get_mut(consumer) {
+            tickets.remove(&parked.ticket);
+            if tickets.is_empty() {
+                self.consumers.remove(consumer);
+            }
+        }
+    }
+
+    /// The call of the attempt that this one repeats.
+    pub(super) fn same_attempt(&self, receive: &Receive) -> Option<CallId> {
         self.attempts.get(&attempt(receive)).copied()
     }
 
-    pub(super) fn get(&self, ticket: Ticket) -> Option<&Parked> {
-        self.line.get(&ticket)
-    }
-
     /// Who has waited longest, of those behind `ticket`.
-    pub(super) fn after(&self, ticket: Ticket) -> Option<(Ticket, &Parked)> {
-        self.line.range(ticket + 1..).next().map(|(ticket, parked)| (*ticket, parked))
+    pub(super) fn after(&self, ticket: Ticket) -> Option<(Ticket, CallId)> {
+        self.line.range(ticket + 1..).next().map(|(ticket, call)| (*ticket, *call))
     }
 
-    /// The places of one consumer.
-    pub(super) fn of<'a>(&'a self, consumer: &'a Consumer) -> impl Iterator<Item = Ticket> + 'a {
-        let first = (consumer.clone(), Name::from_static(" "));
-        self.attempts
-            .range(first..)
-            .take_while(move |((other, _), _)| other == consumer)
-            .map(|(_, ticket)| *ticket)
+    /// The calls of one consumer.
+    pub(super) fn of(&self, consumer: &Consumer) -> impl Iterator<Item = CallId> + '_ {
+        let tickets = self.consumers.get(consumer).into_iter().flatten();
+        tickets.filter_map(|ticket| self.line.get(ticket)).copied()
     }
 
-    pub(super) fn calls(&self) -> impl Iterator<Item = CallId> + '_ {
-        self.line.values().map(|parked| parked.call)
+    pub(super) fn calls(&self) -> Vec<CallId> {
+        self.line.values().copied().collect()
     }
 }
 

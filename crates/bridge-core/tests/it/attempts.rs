@@ -70,14 +70,16 @@ fn asked(policy: Policy) -> World {
 
 /// Waits out the back-off and takes the question.
 fn take(world: &mut World) {
-    world.advance(Policy::default().agent.backoff_cap);
+    world.advance(Policy::default().agent.retry.pause(u32::MAX));
     world.tell(Command::Receive(Receive {
         consumer: consumer(),
-        mailbox: MAILBOX,
+        mailboxes: vec![MAILBOX],
+        types: Vec::new(),
         max: 1,
         max_bytes: u64::MAX,
         attempt_id: Name::from_static("attempt"),
         wait: Duration::ZERO,
+        linger: Duration::ZERO,
         lease: None,
         repeatable: false,
     }));

@@ -31,18 +31,22 @@ macro_rules! scripts {
 
 scripts! {
     answer,
+    asking,
     attempts,
     bounce,
     cancel,
+    classes,
     close,
     covers,
     directive,
     expiry,
     extend,
     idempotency,
+    keys,
     late,
     lease,
     lost_answer,
+    mailboxes,
     order,
     presence,
     read,
@@ -54,4 +58,5 @@ scripts! {
     tokens,
     turns,
     waiting,
+    why,
 }

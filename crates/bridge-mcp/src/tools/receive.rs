@@ -241,7 +241,7 @@ fn called_off() -> Refusal {
 }
 
 async fn take(request: ReceiveRequest, call: &Call<'_>) -> Result<Received, Refusal> {
-    let session = request.mailbox.session();
+    let session = request.mailboxes.first().and_then(Address::session);
     match call.bridge.receive(request.clone()).await {
         Err(CallError::Refused(ReceiveError::UnknownMailbox(_)))
             if call.open_shared(session.unwrap_or(SessionId::DEFAULT)).await? =>

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a house that cannot be set up fails its test")]
 
+mod consuming;
 mod durability;
 mod faults;
 mod log;

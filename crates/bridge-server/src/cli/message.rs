@@ -1,7 +1,6 @@
 //! `bridge send`, `bridge receive`, `bridge reply`: messages, one call each.
 
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     io::{self, Read},
     process::ExitCode,
@@ -57,17 +56,12 @@ impl Send {
         };
         let message = wire::SendMessage {
             text: Some(text(self.text)?),
-            payload: None,
             from: Some(match self.from {
                 From::User => "user".to_owned(),
                 From::Agent => "agent".to_owned(),
             }),
-            kind: None,
             ttl_ms: self.ttl.map(millis),
-            delay_ms: None,
-            reply_to: None,
-            correlation_id: None,
-            headers: BTreeMap::new(),
+            ..wire::SendMessage::default()
         };
         let path = format!("/api/sessions/{}/messages", self.session);
         let value = HeaderValue::from_str(&key).context("A key has ASCII characters only")?;
@@ -105,7 +99,7 @@ pub(super) struct Receive {
     /// The session, as `bridge session list` shows it
     #[arg(required_unless_present = "mailbox", conflicts_with = "mailbox", value_parser = session::id)]
     session: Option<SessionId>,
-    /// The mailbox to take from instead, such as session:ID/agent
+    /// The mailbox to take from instead: a client, group:NAME or session:ID/agent
     #[arg(long)]
     mailbox: Option<Address>,
     /// How long to wait if nothing is there, such as 30s; at most 60s
@@ -127,13 +121,12 @@ impl Receive {
         let of_session = |id| Address::Session(id, Side::Agent);
         let mailbox = self.mailbox.or(self.session.map(of_session)).expect("one of both is required");
         let receive = wire::Receive {
-            mailbox: mailbox.to_string(),
+            mailbox: Some(mailbox.to_string()),
             consumer: self.consumer.map(|name| name.to_string()),
             max: Some(self.max),
-            max_bytes: None,
             wait_ms: Some(millis(self.wait)),
-            lease_ms: None,
             attempt_id: self.attempt.map(|name| name.to_string()),
+            ..wire::Receive::default()
         };
         let received: wire::Received = client.post_with("/api/receive", &receive, None, self.wait).await?;
         if received.deliveries.is_empty() && !output.is_json() {
@@ -220,7 +213,7 @@ fn text(argument: String) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     let wrong = "a duration reads like 500ms, 30s, 10m or 1h30m";
     let span: jiff::SignedDuration = text.parse().map_err(|_| wrong)?;
     Duration::try_from(span).map_err(|_| wrong)
@@ -237,7 +230,7 @@ fn wait(text: &str) -> Result<Duration, &'static str> {
     duration(text).and_then(|span| if span > MAX_WAIT { Err("the longest wait is 60s") } else { Ok(span) })
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bridge_core::{
-    Address, DeadReason, DeliveryId, Headers, LogId, MessageId, Name, NodeId, OutcomeKind, PresenceState,
+    Address, Class, DeadReason, DeliveryId, Headers, LogId, MessageId, Name, NodeId, OutcomeKind, PresenceState,
     Priority, ReturnReason, Seq, SessionId, ShardId, TaskId, TaskState, Timestamp, bytes::Bytes,
 };
 use rusqlite::types::ValueRef;
@@ -256,7 +256,7 @@ macro_rules! word_column {
     )*};
 }
 
-word_column!(DeadReason, OutcomeKind, PresenceState, ReturnReason, TaskState);
+word_column!(Class, DeadReason, OutcomeKind, PresenceState, ReturnReason, TaskState);
 
 /// A text that is taken as it lies, by [`Take::text`](super::bind::Take::text).
 impl Column for &str {

@@ -1,5 +1,6 @@
 //! The threads that read, each on a connection that cannot write, and the queries they run.
 
+mod deliveries;
 mod live;
 mod log;
 mod scan;
@@ -129,7 +130,7 @@ fn find(connection: &Connection, shard: ShardId, key: &RowKey) -> Result<Option<
 /// A message, or a delivery that lies in its row.
 fn find_in_message(connection: &Connection, shard: ShardId, key: &RowKey) -> Result<Option<Row>, Fault> {
     let (columns, part) = match key {
-        RowKey::Message(_) => (PAYLOAD, "sender"),
+        RowKey::Message(_) => (PAYLOAD, "verified"),
         _ => (CHANGING, "state"),
     };
     let mut get = connection.prepare_cached(&format!(

@@ -131,13 +131,13 @@ fn read_message_row(row: &rusqlite::Row<'_>) -> Result<(), Fault> {
     if delivery.as_ref().map(bridge_core::Delivery::is_live) != live {
         return Err(row.damaged("is marked as what it is not"));
     }
-    if lasting.sender.is_some() {
+    if lasting.verified.is_some() {
         lasting.read_message(row)?;
     }
     if lasting.logged && lasting.event().is_none() {
         return Err(row.damaged("is no whole event"));
     }
-    if lasting.sender.is_none() && delivery.is_none() && !lasting.logged {
+    if lasting.verified.is_none() && delivery.is_none() && !lasting.logged {
         return Err(row.damaged("holds nothing"));
     }
     Ok(())
@@ -202,12 +202,12 @@ fn check_references(connection: &Connection, report: &mut Report) -> Result<(), 
             "delivery",
             "SELECT shard, hex(id) FROM delivery WHERE live = 1 AND NOT EXISTS (
                  SELECT 1 FROM message
-                 WHERE message.shard = delivery.shard AND message.id = delivery.message AND sender IS NOT NULL)",
+                 WHERE message.shard = delivery.shard AND message.id = delivery.message AND verified IS NOT NULL)",
             "its message is missing",
         ),
         (
             "message",
-            "SELECT shard, hex(id) FROM message WHERE live = 1 AND sender IS NULL",
+            "SELECT shard, hex(id) FROM message WHERE live = 1 AND verified IS NULL",
             "the message is missing",
         ),
         (
@@ -234,7 +234,7 @@ fn check_references(connection: &Connection, report: &mut Report) -> Result<(), 
             "payload",
             "SELECT 'of any', seq FROM payload WHERE NOT EXISTS (
                  SELECT 1 FROM message
-                 WHERE message.seq = payload.seq AND sender IS NOT NULL AND message.payload IS NULL)",
+                 WHERE message.seq = payload.seq AND verified IS NOT NULL AND message.payload IS NULL)",
             "it is no message's",
         ),
     ] {

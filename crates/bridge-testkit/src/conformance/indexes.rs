@@ -1,6 +1,6 @@
 use bridge_core::{
-    IdempotencyRecord, IdempotencyScope, Index, Message, Name, Row, SCAN_BYTES, Seq, Session, SessionId,
-    Store,
+    Change, DeadReason, Delivery, First, IdempotencyRecord, IdempotencyScope, Index, Message, Name, Row,
+    SCAN_BYTES, Seq, Session, SessionId, State, Store,
 };
 
 use super::{SHARD, StoreHarness, acquire, acquire_shard, put};
@@ -135,4 +135,56 @@ pub async fn large_messages_end_a_scan_early(harness: impl StoreHarness) {
     assert_eq!(scan(&store, before(4), 10).await, messages[2..4]);
     assert_eq!(scan(&store, before(3), 10).await, messages[3..4]);
     assert_eq!(scan(&store, before(2), 10).await, messages[4..]);
+}
+
+/// By state and mailbox, from either end, within a part of the log: those that lie with their messages and those that do not.
+pub async fn deliveries_are_listed_by_state(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let states = [
+        State::Pending { visible_at: samples::at(1) },
+        State::Leased,
+        State::Done,
+        State::Dead(DeadReason::Rejected),
+        State::Cancelled,
+    ];
+    let mut all = Vec::new();
+    for n in 1..=30 {
+        let state = states[usize::try_from(n).expect("a small number") % states.len()];
+        let mailbox = samples::address(n % 2);
+        let message = Message { to: mailbox.clone(), ..samples::message(n) };
+        let delivery = Delivery { state, mailbox, ..samples::delivery(n) };
+        let mut changes = vec![Change::Append(samples::event(n))];
+        // Every third is the successor of one that is not there, and lies by itself.
+        let delivery = if n % 3 == 0 {
+            Delivery { id: delivery.id.redriven(), redrive_of: Some(delivery.id), ..delivery }
+        } else {
+            changes.push(Change::Put(Row::Message(Box::new(message))));
+            delivery
+        };
+        changes.push(Change::Put(Row::Delivery(Box::new(delivery.clone()))));
+        store.commit(&owner, &changes).await.expect("what is new is written");
+        all.push(delivery);
+    }
+    for (state, mailbox, first) in states.iter().flat_map(|state| {
+        [None, Some(samples::address(1))].into_iter().flat_map(move |mailbox| {
+            [First::Oldest, First::Newest].map(move |first| (state.kind(), mailbox.clone(), first))
+        })
+    }) {
+        for (from, to, limit) in [(1, 31, 100), (7, 19, 100), (1, 31, 2), (5, 5, 9)] {
+            let (from, to) = (Seq(from), Seq(to));
+            let mut wanted: Vec<Row> = all
+                .iter()
+                .filter(|delivery| delivery.state.kind() == state && (from..to).contains(&delivery.seq))
+                .filter(|delivery| mailbox.as_ref().is_none_or(|mailbox| delivery.mailbox == *mailbox))
+                .map(|delivery| Row::Delivery(Box::new(delivery.clone())))
+                .collect();
+            if first == First::Newest {
+                wanted.reverse();
+            }
+            wanted.truncate(limit);
+            let index = Index::Deliveries { state, mailbox: mailbox.clone(), from, to, first };
+            assert_eq!(scan(&store, index, limit).await, wanted, "{state:?} {mailbox:?} {from}..{to}");
+        }
+    }
 }

@@ -57,17 +57,13 @@ pub async fn the_log_is_read_from_a_place_and_no_further_than_asked(harness: imp
 }
 
 /// A scope leaves out what is not in it, however far the rest is apart.
-pub async fn the_log_is_read_by_session_and_by_delivery(harness: impl StoreHarness) {
+pub async fn the_log_is_read_by_session(harness: impl StoreHarness) {
     let store = harness.open().await;
     let owner = acquire(&store).await;
     let events: Vec<Event> = (1..=60)
         .map(|n| {
-            let (session, delivery) = (samples::session_id(n % 3), samples::delivery_id(n % 4));
-            Event {
-                session: (n % 3 != 0).then_some(session),
-                delivery: (n % 4 != 0).then_some(delivery),
-                ..samples::event(n)
-            }
+            let session = (n % 3 != 0).then_some(samples::session_id(n % 3));
+            Event { session, ..samples::event(n) }
         })
         .collect();
     commit(&store, &owner, &appends(&events)).await;
@@ -76,8 +72,6 @@ pub async fn the_log_is_read_by_session_and_by_delivery(harness: impl StoreHarne
         Scope::Session(samples::session_id(1)),
         Scope::Session(samples::session_id(2)),
         Scope::Session(samples::session_id(0)),
-        Scope::Delivery(samples::delivery_id(3)),
-        Scope::Delivery(samples::delivery_id(0)),
     ];
     for scope in scopes {
         for (after, limit) in [(0, 100), (20, 5)] {

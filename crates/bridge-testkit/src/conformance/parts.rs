@@ -158,7 +158,7 @@ pub async fn a_delivery_may_differ_from_its_message(harness: impl StoreHarness) 
     let others = [
         Delivery { message: samples::message_id(2), ..base.clone() },
         Delivery { mailbox: Address::Session(samples::session_id(1), Side::User), ..base.clone() },
-        Delivery { key: Name::from_static("another"), ..base.clone() },
+        Delivery { key: Some(Name::from_static("another")), ..base.clone() },
         Delivery { priority: Priority::new(1).expect("one is a priority"), ..base.clone() },
         Delivery { size: 6, ..base.clone() },
         Delivery { expires_at: Some(samples::at(9)), ..base.clone() },
@@ -190,7 +190,7 @@ pub async fn a_message_may_be_put_again(harness: impl StoreHarness) {
         Message { payload: Bytes::from_static(b"world"), ..base.clone() },
         Message { seq: Seq(9), ..base.clone() },
         Message { session: None, ..base.clone() },
-        Message { key: Name::from_static("another"), ..base.clone() },
+        Message { key: Some(Name::from_static("another")), ..base.clone() },
         Message { created_at: samples::at(9), ..base.clone() },
         Message { deliveries: 2, ..base.clone() },
         Message { expires_at: Some(samples::at(9)), ..base.clone() },

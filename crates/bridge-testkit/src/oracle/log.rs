@@ -35,7 +35,7 @@ impl Oracle {
             *evidence = event.at.max(*evidence);
         }
         match (&event.kind, event.session, event.delivery) {
-            (EventKind::PresenceChanged { presence }, Some(session), _) => {
+            (EventKind::PresenceChanged { presence, .. }, Some(session), _) => {
                 let there = presence.state != PresenceState::Away;
                 let was = self.present.insert(session, there).unwrap_or(false);
                 hold!("I10", was != there, "who is {:?} in {session} is told twice", presence.state);

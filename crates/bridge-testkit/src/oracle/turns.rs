@@ -44,9 +44,16 @@ impl Oracle {
             return Ok(());
         }
         let held = self.hands.get(&receive.consumer).map_or(0, std::collections::BTreeSet::len);
-        if held < self.policy.agent.credit as usize && !is_over(world.disk(), receive) {
-            let turns = turns(world.disk(), &receive.mailbox, &receive.consumer, world.now());
-            hold!("I7", turns.is_empty(), "{receive:?} got nothing of {turns:?}");
+        let has_credit = held < self.policy.agent.credit as usize;
+        if !is_over(world.disk(), receive) {
+            for mailbox in &receive.mailboxes {
+                let mut turns = turns(world.disk(), mailbox, &receive.consumer, world.now());
+                let is_critical = |id: &DeliveryId| {
+                    delivery(world.disk(), *id).is_some_and(|given| given.priority == Priority::CRITICAL)
+                };
+                turns.retain(|id| has_credit || is_critical(id));
+                hold!("I7", turns.is_empty(), "{receive:?} got nothing of {turns:?}");
+            }
         }
         Ok(())
     }
@@ -61,12 +68,14 @@ impl Oracle {
         receive: &Receive,
         outcome: &Outcome,
     ) -> Result<(), Violation> {
-        let mut keys: BTreeMap<(Priority, &Name), u32> = BTreeMap::new();
+        // Several take turns.
+        let [mailbox] = &receive.mailboxes[..] else { return Ok(()) };
+        let mut keys: BTreeMap<(Priority, &Option<Name>), u32> = BTreeMap::new();
         let mut oldest = None;
         for event in &outcome.events {
             if let (EventKind::Presented { lease, .. }, Some(id)) = (&event.kind, event.delivery)
                 && let Some(given) =
-                    delivery(world.disk(), id).filter(|given| given.mailbox == receive.mailbox)
+                    delivery(world.disk(), id).filter(|given| given.mailbox == *mailbox)
             {
                 if self.oldest.contains(&(id, *lease)) {
                     oldest = given.place.max(oldest);
@@ -76,7 +85,7 @@ impl Oracle {
             }
         }
         let least = keys.last_key_value().map(|((priority, _), _)| *priority);
-        for id in turns(world.disk(), &receive.mailbox, &receive.consumer, world.now()) {
+        for id in turns(world.disk(), mailbox, &receive.consumer, world.now()) {
             let Some(left) = delivery(world.disk(), id) else { continue };
             let urgent = least.is_some_and(|least| left.priority < least);
             hold!("I8", !urgent, "{id} is more urgent than what {receive:?} was given");
@@ -134,7 +143,7 @@ pub(crate) fn is_behind(world: &World) -> bool {
 /// Whether a receive is made for a task that is over: then it gets nothing new.
 fn is_over(disk: &Disk, receive: &Receive) -> bool {
     let task = receive.attempt_id.as_str().parse().ok().and_then(|id| disk.look(&RowKey::Task(id)));
-    let over = |task: &Task| task.mailbox == receive.mailbox && task.state != TaskState::Waiting;
+    let over = |task: &Task| receive.mailboxes == [task.mailbox.clone()] && task.state != TaskState::Waiting;
     matches!(task, Some(Row::Task(task)) if over(task))
 }
 

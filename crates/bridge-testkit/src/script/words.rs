@@ -43,6 +43,10 @@ impl<'a> Words<'a> {
         self.set.get(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
     }
 
+    pub(super) fn list(&self, name: &str) -> Vec<Name> {
+        self.set.get(name).into_iter().flat_map(|list| list.split(',')).map(name_of).collect()
+    }
+
     pub(super) fn name(&self, name: &str) -> Option<Name> {
         self.set.get(name).map(|text| name_of(text))
     }

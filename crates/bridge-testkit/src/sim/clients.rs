@@ -193,13 +193,15 @@ impl Clients {
         let length = if rng.chance(5) { 13 * 3600 } else { 1 + rng.below(20) };
         let receive = Receive {
             consumer,
-            mailbox: Address::Session(
+            mailboxes: vec![Address::Session(
                 self.session(rng),
                 if rng.chance(97) { Side::Agent } else { Side::User },
-            ),
+            )],
+            types: Vec::new(),
             max: 1 + u32::try_from(rng.below(4)).unwrap_or(0),
             max_bytes: if rng.chance(20) { 60 } else { u64::MAX },
             wait: Duration::from_secs(if rng.chance(40) { 1 + rng.below(30) } else { 0 }),
+            linger: Duration::ZERO,
             lease: rng.chance(50).then(|| Duration::from_secs(length)),
             attempt_id: attempt,
             repeatable: rng.chance(50),
@@ -285,10 +287,12 @@ impl Clients {
                 3..5 => Command::CancelTask(id),
                 _ => Command::Receive(Receive {
                     consumer,
-                    mailbox,
+                    mailboxes: vec![mailbox],
+                    types: Vec::new(),
                     max: 2,
                     max_bytes: u64::MAX,
                     wait: Duration::ZERO,
+                    linger: Duration::ZERO,
                     lease: None,
                     attempt_id: name(&id.to_string()),
                     repeatable: true,

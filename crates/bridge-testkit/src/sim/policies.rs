@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use bridge_core::{Class, LateAck, Policy};
+use bridge_core::{LateAck, Limits, Policy};
 
 use crate::rng::Rng;
 
 /// The policy of a simulation: not all shards have the same.
 pub(super) fn policy(rng: &mut Rng) -> Policy {
     Policy {
-        agent: Class {
+        agent: Limits {
             lease: Duration::from_secs(10),
             max_failures: 3,
             credit: if rng.chance(70) { 4 } else { 2 },
             max_pending: 12,
             max_pending_bytes: if rng.chance(70) { u64::MAX } else { 150 },
-            ..Class::AGENT
+            ..Limits::AGENT
         },
         late_ack: if rng.chance(75) { LateAck::Accept } else { LateAck::Reject },
         max_lease: Duration::from_secs(if rng.chance(60) { 12 * 3600 } else { 30 }),

@@ -56,6 +56,10 @@ pub(crate) enum Action {
     ReadDelivery,
     /// Withdraw a delivery, or give it another life.
     ChangeDelivery,
+    /// See how mailboxes stand.
+    ReadMailbox,
+    /// Make, change, pause, empty or remove a mailbox.
+    ChangeMailbox,
     /// Look after conversations that are not one's own.
     Administer,
     /// Use a service that decides for itself.

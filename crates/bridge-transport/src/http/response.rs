@@ -11,7 +11,7 @@ use std::{
 use bridge_protocol::{Code, Problem, Retry};
 use bridge_runtime::{
     CallError, Fault,
-    core::{DeliveryError, PublishError, ReceiveError, SessionError, SettleError},
+    core::{DeliveryError, MailboxError, PublishError, ReceiveError, SessionError, SettleError},
 };
 use bytes::Bytes;
 use http::{
@@ -168,6 +168,11 @@ impl From<PublishError> for Refusal {
         let detail = error.to_string();
         let refusal = match error {
             PublishError::SessionClosed(_) => Self::new(Code::SessionClosed),
+            PublishError::UnknownMailbox(_) => Self::new(Code::UnknownMailbox),
+            PublishError::TooManyMailboxes { .. } => Self::new(Code::TooManyMailboxes),
+            PublishError::TooManyPending { retry_after, .. } => {
+                Self::new(Code::TooManyPending).retry_after(retry_after)
+            }
             PublishError::MailboxFull { depth, retry_after, .. } => {
                 Self::new(Code::MailboxFull).with("depth", depth).retry_after(retry_after)
             }
@@ -185,6 +190,8 @@ impl From<ReceiveError> for Refusal {
         let refusal = Self::new(match error {
             ReceiveError::NotLeased(_) => Code::NotLeased,
             ReceiveError::TooManyWaiting { .. } => Code::TooManyWaiting,
+            ReceiveError::TooManyMailboxes { .. } => Code::TooManyMailboxes,
+            ReceiveError::MailboxCount { .. } => return Self::field("/mailboxes", error),
             _ => Code::UnknownMailbox,
         });
         refusal.detail(error.to_string())
@@ -213,12 +220,28 @@ impl From<SettleError> for Refusal {
     }
 }
 
+impl From<MailboxError> for Refusal {
+    fn from(error: MailboxError) -> Self {
+        let detail = error.to_string();
+        let refusal = match error {
+            MailboxError::OfSession(_) => Self::new(Code::MailboxOfSession),
+            MailboxError::NotEmpty { pending, leased, .. } => {
+                Self::new(Code::MailboxNotEmpty).with("pending", pending).with("leased", leased)
+            }
+            MailboxError::TooMany { .. } => Self::new(Code::TooManyMailboxes),
+            _ => Self::new(Code::UnknownMailbox),
+        };
+        refusal.detail(detail)
+    }
+}
+
 impl From<DeliveryError> for Refusal {
     fn from(error: DeliveryError) -> Self {
         let detail = error.to_string();
         let refusal = match error {
             DeliveryError::WrongState { state } => Self::new(Code::WrongState).with("state", state.as_str()),
             DeliveryError::SessionClosed(_) => Self::new(Code::SessionClosed),
+            DeliveryError::UnknownMailbox(_) => Self::new(Code::UnknownMailbox),
             _ => Self::new(Code::UnknownDelivery),
         };
         refusal.detail(detail)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::{Class, IdempotencyScope, RowKey, StoreErrorKind};
+use bridge_core::{IdempotencyScope, Limits, RowKey, StoreErrorKind};
 use bridge_runtime::Policy;
 use bridge_testkit::fault::Fault;
 use bridge_transport::ServeSettings;
@@ -107,7 +107,7 @@ async fn a_store_that_is_damaged_where_everybody_writes_is_not_ready() {
 
 #[tokio::test]
 async fn a_full_mailbox_is_429_with_its_depth_and_when_to_come_back() {
-    let agent = Class { max_pending: 2, ..Class::AGENT };
+    let agent = Limits { max_pending: 2, ..Limits::AGENT };
     let policy = Policy { agent, max_sessions: 2, ..Policy::default() };
     let server = Server::with_policy(|door| door, ServeSettings::default(), policy).await;
     let session = server.session().await;

@@ -167,7 +167,7 @@ async fn a_field_that_is_wrong_is_named() {
         (&messages, r#"{"text": "x", "headers": {"": "1"}}"#, "/headers"),
         (&messages, "[]", ""),
         ("/api/sessions", r#"{"title": "a\u0000"}"#, "/title"),
-        ("/api/receive", r#"{"mailbox": "x"}"#, "/mailbox"),
+        ("/api/receive", r#"{"mailbox": "topic:x"}"#, "/mailbox"),
         ("/api/receive", r#"{"mailbox": "session:default/agent", "wait_ms": 60001}"#, "/wait_ms"),
         ("/api/receive", r#"{"mailbox": "session:default/agent", "max": 0}"#, "/max"),
         ("/api/receive", r#"{"mailbox": "session:default/agent", "lease_ms": 999}"#, "/lease_ms"),

@@ -10,6 +10,7 @@ mod faults;
 mod heartbeat;
 mod hostile;
 mod limits;
+mod mailboxes;
 mod mounting;
 mod origins;
 mod page;

@@ -165,6 +165,45 @@ async fn the_header_names_the_consumer_unless_the_body_does() {
 }
 
 #[tokio::test]
+async fn each_hand_over_is_told_with_who_had_it_and_how_it_ended() {
+    let server = Server::start().await;
+    let session = server.session().await;
+    server.say(&session, "1").await;
+    let mut path = String::new();
+    for settlement in [
+        json!({"outcome": "nack", "delay_ms": 0, "reason": "no disk"}),
+        json!({"outcome": "release"}),
+        json!({"outcome": "reject", "reason": "not mine"}),
+    ] {
+        let received =
+            server.post("/api/receive", &wish(&session, &json!({"consumer": "a", "wait_ms": 9_000}))).await;
+        let received = received.json();
+        path = format!("/api/deliveries/{}", received["deliveries"][0]["id"].as_str().unwrap());
+        let held = server.get(&path).await.json();
+        assert_eq!(held["attempts"].as_array().unwrap().last().unwrap().get("outcome"), None, "{held}");
+        let mut settle = settlement;
+        settle["token"] = received["deliveries"][0]["token"].clone();
+        assert_eq!(server.post("/api/settle", &settle.to_string()).await.status, 200);
+    }
+    let shown = server.get(&path).await.json();
+    let told: Vec<_> = shown["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| json!([it["attempt"], it["consumer"], it["outcome"], it["error"]]))
+        .collect();
+    let expected = [
+        json!([1, "a", "nack", "no disk"]),
+        json!([2, "a", "release", null]),
+        json!([3, "a", "dead", "not mine"]),
+    ];
+    assert_eq!(told, expected, "{shown}");
+    for attempt in shown["attempts"].as_array().unwrap() {
+        assert!(attempt["ended_at"].as_str() >= attempt["presented_at"].as_str(), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn several_settlements_are_judged_one_by_one_in_order() {
     let server = Server::start().await;
     let session = server.session().await;

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::sqlite::{
     bind::{Bind, Take},
     fault::Fault,
-    rows::{self, EVENT, SHARD, Shard, Span},
+    rows::{self, EVENT, Kind, SHARD, Shard, Span},
     writer::Messages,
 };
 
@@ -24,12 +24,56 @@ const ATTEMPTS: usize = 32;
 const PAGE: u32 = 1_000;
 
 pub(super) fn fold(connection: &Connection) -> Result<(), Fault> {
+    renew_events(connection)?;
+    renew_mailboxes(connection)?;
     let fold = Fold { connection, spans: give_slots(connection)?, firsts: Firsts::find(connection)? };
     fold.move_messages()?;
     fold.move_other_deliveries()?;
     fold.rename_in_events()?;
     Ok(connection
-        .execute_batch("DROP TABLE old_message; DROP TABLE old_delivery; DROP INDEX event_by_delivery")?)
+        .execute_batch("DROP TABLE old_message; DROP TABLE old_delivery; DROP TABLE old_mailbox; DROP INDEX event_by_delivery")?)
+}
+
+/// Writes every event with the columns that it has now.
+fn renew_events(connection: &Connection) -> Result<(), Fault> {
+    let sql = format!(
+        "SELECT {} FROM event WHERE (shard, seq) > (?, ?) ORDER BY shard, seq LIMIT {PAGE}",
+        old::EVENT
+    );
+    let mut get = connection.prepare(&sql)?;
+    let mut put = connection.prepare(&EVENT.put())?;
+    let mut last = (-1, 0);
+    loop {
+        let mut page = Vec::new();
+        let mut found = get.query(params![last.0, last.1])?;
+        while let Some(row) = found.next()? {
+            last = (row.get(0)?, row.get(1)?);
+            page.push((Take::new(EVENT.name, row).shard()?, rows::read_old_event(row)?));
+        }
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (shard, event) in page {
+            let mut put = Bind::new(&mut put);
+            rows::write_event(shard, &event, &mut put)?;
+            put.run_sealed()?;
+        }
+    }
+}
+
+/// Writes every mailbox with the settings that it has had so far.
+fn renew_mailboxes(connection: &Connection) -> Result<(), Fault> {
+    let mut find = connection.prepare(&format!("SELECT {} FROM old_mailbox", old::MAILBOX))?;
+    let mut found = find.query([])?;
+    let table = Kind::Mailbox.table().expect("mailboxes have a table");
+    let mut put = connection.prepare(&table.put())?;
+    while let Some(row) = found.next()? {
+        let (shard, mailbox) = old::read_mailbox(row)?;
+        let mut put = Bind::new(&mut put);
+        rows::write(shard, &Row::Mailbox(mailbox), &mut put)?;
+        put.run_sealed()?;
+    }
+    Ok(())
 }
 
 /// Gives each shard a range of places of its own.
@@ -163,13 +207,29 @@ impl Fold<'_> {
         let attempts =
             if delivery.attempt > 0 { self.attempts(shard, delivery.id)? } else { delivery.attempts };
         let name = |id| self.firsts.name(shard, id);
+        let (from, kind, accepted) = self.sent(shard, delivery.message)?;
+        // What a redrive made was made by the event in its place.
+        let seq = if delivery.redrive_of.is_some() { delivery.place.unwrap_or(accepted) } else { accepted };
         Ok(Delivery {
             id: name(delivery.id),
+            from: from.unwrap_or(delivery.from),
+            kind: kind.unwrap_or(delivery.kind),
+            seq,
             attempts,
             redrive_of: delivery.redrive_of.map(name),
             redriven_as: delivery.redriven_as.map(name),
             ..delivery
         })
+    }
+
+    /// Who sent a message, as what, and where that stands in the log.
+    fn sent(&self, shard: ShardId, id: MessageId) -> Result<(Option<Name>, Option<Name>, Seq), Fault> {
+        let sql = "SELECT sender, type, seq FROM old_message WHERE shard = ? AND id = ?";
+        let mut get = self.connection.prepare_cached(sql)?;
+        let mut found = get.query(params![shard.0, id.0.to_be_bytes()])?;
+        let Some(row) = found.next()? else { return Ok((None, None, Seq::ZERO)) };
+        let row = &mut Take::new("message", row);
+        Ok((row.take()?, row.take()?, row.take()?))
     }
 
     fn attempts(&self, shard: ShardId, id: DeliveryId) -> Result<Vec<Attempt>, Fault> {

@@ -12,8 +12,9 @@ ALTER TABLE shard ADD COLUMN slot INTEGER NOT NULL DEFAULT 0;
 
 -- `seq` is the place in the shard's log plus 2^48 times the shard's slot. The columns up to `crc` never change while the row is
 -- as it is; those from `live` to `state_crc` are the first delivery's and change with it, `live` being 1 while a shard holds
--- it in memory. `logged` is 1 for the event, `sender` is there for the message, `state` for the delivery. `key` is
--- empty where it is the recipient's session; `detail` tells as JSON what few deliveries have to tell.
+-- it in memory. `logged` is 1 for the event, `verified` is there for the message, `state` for the delivery. `key` is
+-- NULL where it is the recipient's session, and empty where there is none; `detail` tells as JSON what few deliveries have to
+-- tell.
 CREATE TABLE message (
     seq INTEGER PRIMARY KEY,
     shard INTEGER NOT NULL,
@@ -61,8 +62,11 @@ CREATE TABLE delivery (
     id BLOB NOT NULL,
     message BLOB NOT NULL,
     mailbox TEXT NOT NULL,
-    key TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    type TEXT NOT NULL,
+    key TEXT,
     priority INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
     size INTEGER NOT NULL,
     expires_at INTEGER,
     accepted INTEGER NOT NULL,
@@ -78,3 +82,39 @@ CREATE TABLE delivery (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_live ON delivery (shard, id) WHERE live = 1;
 CREATE INDEX delivery_first ON delivery (shard, id) WHERE id = message;
+
+-- What was given up is looked for across the whole log; everything else in a part of it.
+CREATE INDEX message_dead ON message (seq) WHERE state = 'dead';
+CREATE INDEX delivery_by_seq ON delivery (shard, seq);
+
+-- Mailboxes of their own: how they behave, who has paused them, up to which place they were purged. Empty settings are as the
+-- class has them.
+ALTER TABLE mailbox RENAME TO old_mailbox;
+CREATE TABLE mailbox (
+    shard INTEGER NOT NULL,
+    address TEXT NOT NULL,
+    live INTEGER NOT NULL,
+    class TEXT NOT NULL,
+    unordered INTEGER NOT NULL,
+    skips INTEGER NOT NULL,
+    max_pending INTEGER,
+    max_pending_bytes INTEGER,
+    lease_ms INTEGER,
+    max_failures INTEGER,
+    made_by_use INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL,
+    paused_by TEXT,
+    paused_since INTEGER,
+    floor INTEGER NOT NULL,
+    read_to INTEGER NOT NULL,
+    presence TEXT NOT NULL,
+    presence_consumer TEXT,
+    presence_since INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (shard, address)
+) STRICT, WITHOUT ROWID;
+
+-- Events of a mailbox name it, unless their session does.
+ALTER TABLE event ADD COLUMN mailbox TEXT;
+ALTER TABLE event ADD COLUMN floor INTEGER;

@@ -27,16 +27,14 @@ pub(in crate::sqlite) fn read_log(
         Scope::Session(session) => {
             (Some(session.0.to_be_bytes()), "INDEXED BY message_by_session", "session = ?1")
         }
-        Scope::Delivery(delivery) => (Some(delivery.0.to_be_bytes()), "", "delivery = ?1"),
     };
-    let in_message = condition.replace("delivery", "id");
     let columns = EVENT.columns();
     let mut apart = connection.prepare_cached(&format!(
         "SELECT {columns} FROM event WHERE {condition} AND shard = ?2 AND seq > ?3 ORDER BY seq"
     ))?;
     let mut in_messages = connection.prepare_cached(&format!(
         "SELECT {LASTING} FROM message {index}
-         WHERE {in_message} AND logged = 1 AND seq > ?2 AND seq <= ?3 ORDER BY seq"
+         WHERE {condition} AND logged = 1 AND seq > ?2 AND seq <= ?3 ORDER BY seq"
     ))?;
     // No row is beyond SQL's integers, so neither need a bound be.
     let bound = i64::try_from(after.0).unwrap_or(i64::MAX);

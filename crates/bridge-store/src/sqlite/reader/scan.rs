@@ -3,7 +3,7 @@
 use bridge_core::{Index, Row, Seq, ShardId};
 use rusqlite::{Connection, ToSql};
 
-use super::live::live;
+use super::{deliveries, live::live};
 use crate::{
     page,
     sqlite::{fault::Fault, rows::Kind},
@@ -44,9 +44,13 @@ pub(in crate::sqlite) fn scan(
             };
             select(
                 Kind::Message,
-                "session = ?3 AND seq > ?4 AND seq <= ?5 AND sender IS NOT NULL ORDER BY seq DESC",
+                "session = ?3 AND seq > ?4 AND seq <= ?5 AND verified IS NOT NULL ORDER BY seq DESC",
                 &[&session.0.to_be_bytes(), &span.before(), &end],
             )
+        }
+        Index::Deliveries { state, mailbox, from, to, first } => {
+            let wanted = deliveries::Wanted { state: *state, mailbox: mailbox.as_ref(), first: *first, limit };
+            deliveries::scan(connection, &shard.span(id), &wanted, *from, *to)
         }
         Index::IdempotencyBefore(time) => select(
             Kind::Idempotency,

@@ -18,8 +18,11 @@ pub(super) const TABLE: Table = Table {
     rest: &[
         "message",
         "mailbox",
+        "sender",
+        "type",
         "key",
         "priority",
+        "seq",
         "size",
         "expires_at",
         "accepted",
@@ -36,7 +39,8 @@ pub(super) const TABLE: Table = Table {
 
 pub(super) fn write(delivery: &Delivery, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
     let d = delivery;
-    to.put(&d.id)?.put(&d.message)?.put(&d.mailbox)?.put(&d.key)?.put(&d.priority)?.put(&d.size)?;
+    to.put(&d.id)?.put(&d.message)?.put(&d.mailbox)?.put(&d.from)?.put(&d.kind)?.put(&d.key)?;
+    to.put(&d.priority)?.put(&d.seq)?.put(&d.size)?;
     to.put(&d.expires_at)?.put(&d.receipts.accepted)?.put(&d.redrive_of)?;
     write_changing(delivery, None, to)
 }
@@ -46,8 +50,11 @@ pub(super) fn read(row: &mut Take<'_, '_>) -> Result<Delivery, Fault> {
         id: row.take()?,
         message: row.take()?,
         mailbox: row.take()?,
+        from: row.take()?,
+        kind: row.take()?,
         key: row.take()?,
         priority: row.take()?,
+        seq: row.take()?,
         size: row.take()?,
         expires_at: row.take()?,
         accepted: row.take()?,
@@ -63,8 +70,11 @@ pub(super) struct Lasting {
     pub(super) id: DeliveryId,
     pub(super) message: MessageId,
     pub(super) mailbox: Address,
-    pub(super) key: Name,
+    pub(super) from: Name,
+    pub(super) kind: Name,
+    pub(super) key: Option<Name>,
     pub(super) priority: Priority,
+    pub(super) seq: Seq,
     pub(super) size: u32,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) accepted: Timestamp,
@@ -82,14 +92,18 @@ pub(super) struct Changing {
 
 impl Lasting {
     pub(super) fn with(self, changing: Changing) -> Delivery {
-        let Self { id, message, mailbox, key, priority, size, expires_at, accepted, redrive_of } = self;
+        let Self { id, message, mailbox, from, kind, key, priority, seq, size, .. } = self;
+        let Self { expires_at, accepted, redrive_of, .. } = self;
         let Changing { state, attempt, failures, detail } = changing;
         Delivery {
             id,
             message,
             mailbox,
+            from,
+            kind,
             key,
             priority,
+            seq,
             place: detail.place,
             size,
             bounce: detail.bounce,

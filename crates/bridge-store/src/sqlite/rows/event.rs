@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
 use bridge_core::{
-    DeadReason, DeliveryId, Event, EventKind, Lease, MessageId, Name, Presence, PresenceState, ReturnReason,
-    ShardId, Timestamp,
+    Address, DeadReason, DeliveryId, Event, EventKind, Lease, MessageId, Name, Presence, PresenceState,
+    ReturnReason, Seq, SessionId, ShardId, Side, Timestamp,
 };
 
 use super::Table;
@@ -38,6 +38,8 @@ pub(in crate::sqlite) const TABLE: Table = Table {
         "unsettled",
         "presence",
         "presence_since",
+        "mailbox",
+        "floor",
     ],
     live: None,
 };
@@ -63,19 +65,38 @@ struct Detail {
     unsettled: Option<u32>,
     presence: Option<PresenceState>,
     presence_since: Option<Timestamp>,
+    mailbox: Option<Address>,
+    floor: Option<Seq>,
 }
 
 pub(in crate::sqlite) fn write(shard: ShardId, event: &Event, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
     let Event { seq, at, session, message, delivery, kind } = event;
     to.put(&shard)?.put(seq)?.put(at)?.put(&kind.name())?.put(session)?.put(message)?.put(delivery)?;
-    let d = Detail::of(kind)?;
+    let d = Detail::of(kind, *session)?;
     to.put(&d.deliveries)?.put(&d.lease_epoch)?.put(&d.lease_number)?.put(&d.attempt)?.put(&d.consumer)?;
     to.put(&d.until)?.put(&d.progress)?.put(&d.reply)?.put(&d.return_reason)?.put(&d.failures)?;
     to.put(&d.visible_at)?.put(&d.error)?.put(&d.dead_reason)?.put(&d.successor)?.put(&d.title)?;
-    to.put(&d.unsettled)?.put(&d.presence)?.put(&d.presence_since).map(drop)
+    to.put(&d.unsettled)?.put(&d.presence)?.put(&d.presence_since)?.put(&d.mailbox)?.put(&d.floor).map(drop)
 }
 
 pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Event, Fault> {
+    read_columns(row, Columns::All)
+}
+
+/// Reads an event as it lay up to version 2.
+pub(in crate::sqlite) fn read_old(row: &rusqlite::Row<'_>) -> Result<Event, Fault> {
+    read_columns(row, Columns::UpToVersion2)
+}
+
+/// Which columns a row has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Columns {
+    All,
+    /// Neither `mailbox` nor `floor`.
+    UpToVersion2,
+}
+
+fn read_columns(row: &rusqlite::Row<'_>, columns: Columns) -> Result<Event, Fault> {
     let row = &mut Take::new(TABLE.name, row);
     row.shard()?;
     let (seq, at, name): (_, _, String) = (row.take()?, row.take()?, row.take()?);
@@ -99,14 +120,24 @@ pub(in crate::sqlite) fn read(row: &rusqlite::Row<'_>) -> Result<Event, Fault> {
         unsettled: row.take()?,
         presence: row.take()?,
         presence_since: row.take()?,
+        ..Detail::default()
+    };
+    let detail = match columns {
+        Columns::All => Detail { mailbox: row.take()?, floor: row.take()?, ..detail },
+        Columns::UpToVersion2 => detail,
     };
     row.check()?;
-    let kind = detail.kind(&name).ok_or_else(|| row.damaged(&format!("is no whole event of kind {name}")))?;
+    let kind = detail.kind(&name, session).ok_or_else(|| row.damaged(&format!("is no whole event of kind {name}")))?;
     Ok(Event { seq, at, session, message, delivery, kind })
 }
 
+/// The mailbox whose events need not name it: its session does.
+const fn agent(session: SessionId) -> Address {
+    Address::Session(session, Side::Agent)
+}
+
 impl Detail {
-    fn of(kind: &EventKind) -> Result<Self, Fault> {
+    fn of(kind: &EventKind, session: Option<SessionId>) -> Result<Self, Fault> {
         let none = Self::default();
         Ok(match kind.clone() {
             EventKind::Accepted { deliveries } => Self { deliveries: Some(deliveries), ..none },
@@ -133,9 +164,17 @@ impl Detail {
                 Self { title, ..none }
             }
             EventKind::SessionClosed { unsettled } => Self { unsettled: Some(unsettled), ..none },
-            EventKind::PresenceChanged { presence: Presence { state, consumer, since } } => {
-                Self { presence: Some(state), consumer, presence_since: Some(since), ..none }
+            EventKind::PresenceChanged { mailbox, presence: Presence { state, consumer, since } } => Self {
+                presence: Some(state),
+                consumer,
+                presence_since: Some(since),
+                mailbox: Some(mailbox).filter(|mailbox| session.map(agent).as_ref() != Some(mailbox)),
+                ..none
+            },
+            EventKind::MailboxPurged { mailbox, floor } => {
+                Self { mailbox: Some(mailbox), floor: Some(floor), ..none }
             }
+            EventKind::TtlChanged { expires_at } => Self { until: Some(expires_at), ..none },
             EventKind::Visible
             | EventKind::Seen
             | EventKind::Settled
@@ -147,7 +186,7 @@ impl Detail {
     }
 
     /// The event of this name, if its columns are filled.
-    fn kind(self, name: &str) -> Option<EventKind> {
+    fn kind(self, name: &str, session: Option<SessionId>) -> Option<EventKind> {
         Some(match name {
             "message.accepted" => EventKind::Accepted { deliveries: self.deliveries? },
             "message.visible" => EventKind::Visible,
@@ -175,7 +214,10 @@ impl Detail {
             "session.opened" => EventKind::SessionOpened { title: self.title },
             "session.renamed" => EventKind::SessionRenamed { title: self.title },
             "session.closed" => EventKind::SessionClosed { unsettled: self.unsettled? },
+            "mailbox.purged" => EventKind::MailboxPurged { mailbox: self.mailbox?, floor: self.floor? },
+            "message.ttl_changed" => EventKind::TtlChanged { expires_at: self.until? },
             "presence.changed" => EventKind::PresenceChanged {
+                mailbox: self.mailbox.or_else(|| session.map(agent))?,
                 presence: Presence {
                     state: self.presence?,
                     consumer: self.consumer,

@@ -38,9 +38,9 @@ pub(in crate::sqlite) struct MessageRow<'a> {
     pub(in crate::sqlite) id: MessageId,
     /// Whether it holds the event that the message was accepted.
     pub(in crate::sqlite) logged: bool,
-    /// The sender, if it holds the message.
-    pub(in crate::sqlite) sender: Option<&'a str>,
-    verified: Option<bool>,
+    sender: Option<&'a str>,
+    /// Whether the sender is proven, if it holds the message.
+    pub(in crate::sqlite) verified: Option<bool>,
     recipient: &'a str,
     kind: Option<&'a str>,
     priority: Priority,
@@ -78,7 +78,7 @@ impl<'a> MessageRow<'a> {
         logged: bool,
     ) -> Result<Self, Fault> {
         let recipient = texts.recipient.as_str();
-        let key = message.key.as_str();
+        let key = message.key.as_ref().map(Name::as_str);
         Ok(Self {
             rowid: span.rowid(message.seq)?,
             shard: span.shard,
@@ -105,9 +105,7 @@ impl<'a> MessageRow<'a> {
     /// The row without the message, for what is left of it.
     pub(in crate::sqlite) fn without_message(self) -> Self {
         Self {
-            sender: None,
             verified: None,
-            kind: None,
             reply_to: None,
             correlation_id: None,
             deliver_at: None,
@@ -182,8 +180,11 @@ impl<'a> MessageRow<'a> {
                 id: DeliveryId::of(self.id, 0),
                 message: self.id,
                 mailbox: self.recipient.parse().ok()?,
+                from: Name::new(self.sender?).ok()?,
+                kind: Name::new(self.kind?).ok()?,
                 key: self.key()?,
                 priority: self.priority,
+                seq: Span::seq(self.rowid),
                 size: self.size,
                 expires_at: self.expires_at,
                 accepted: self.created_at,
@@ -235,8 +236,12 @@ impl<'a> MessageRow<'a> {
         })
     }
 
-    fn key(&self) -> Option<Name> {
-        Name::new(self.key.or_else(|| session_of(self.recipient))?).ok()
+    fn key(&self) -> Option<Option<Name>> {
+        match self.key {
+            Some("") => Some(None),
+            Some(key) => Name::new(key).ok().map(Some),
+            None => Name::new(session_of(self.recipient)?).ok().map(Some),
+        }
     }
 }
 
@@ -255,6 +260,9 @@ pub(in crate::sqlite) fn goes_with(delivery: &Delivery, message: &Message) -> bo
     is_first(delivery)
         && delivery.message == message.id
         && delivery.mailbox == message.to
+        && delivery.from == message.from
+        && delivery.kind == message.kind
+        && delivery.seq == message.seq
         && delivery.key == message.key
         && delivery.priority == message.priority
         && delivery.size == size(&message.payload)
@@ -265,8 +273,8 @@ pub(in crate::sqlite) fn goes_with(delivery: &Delivery, message: &Message) -> bo
 /// What [`update`] sets, and the row it must be for the delivery to lie there.
 pub(in crate::sqlite) const UPDATE: &str =
     "UPDATE message SET live = ?, state = ?, visible_at = ?, attempt = ?, failures = ?, detail = ?, state_crc = ?
-     WHERE seq = ? AND id = ? AND state IS NOT NULL AND recipient = ? AND key IS ? AND priority = ? AND size = ?
-         AND expires_at IS ? AND created_at = ?";
+     WHERE seq = ? AND id = ? AND state IS NOT NULL AND recipient = ? AND sender = ? AND type = ? AND key IS ?
+         AND priority = ? AND size = ? AND expires_at IS ? AND created_at = ?";
 
 /// Binds the parameters of [`UPDATE`].
 pub(in crate::sqlite) fn write_update(
@@ -277,8 +285,8 @@ pub(in crate::sqlite) fn write_update(
     let mailbox = Shown::of(&delivery.mailbox);
     let mailbox = mailbox.as_str();
     write_changing(delivery, Some(Span::seq(rowid)), to)?;
-    to.seal()?.put(&rowid)?.put(&delivery.id)?.put(&mailbox)?;
-    to.put(&stored_key(mailbox, delivery.key.as_str()))?.put(&delivery.priority)?.put(&delivery.size)?;
+    to.seal()?.put(&rowid)?.put(&delivery.id)?.put(&mailbox)?.put(&delivery.from)?.put(&delivery.kind)?;
+    to.put(&stored_key(mailbox, delivery.key.as_ref().map(Name::as_str)))?.put(&delivery.priority)?.put(&delivery.size)?;
     to.put(&delivery.expires_at)?.put(&delivery.receipts.accepted).map(drop)
 }
 
@@ -291,9 +299,9 @@ fn size(payload: &Bytes) -> u32 {
     u32::try_from(payload.len()).unwrap_or(u32::MAX)
 }
 
-/// A key as it is stored: not at all where it is the recipient's session.
-fn stored_key<'a>(recipient: &str, key: &'a str) -> Option<&'a str> {
-    if session_of(recipient) == Some(key) { None } else { Some(key) }
+/// A key as it is stored: not at all where it is the recipient's session, and empty where there is none.
+fn stored_key<'a>(recipient: &str, key: Option<&'a str>) -> Option<&'a str> {
+    if key.is_some() && session_of(recipient) == key { None } else { Some(key.unwrap_or_default()) }
 }
 
 /// The session in an address, as text.

@@ -65,7 +65,7 @@ impl<'c> Messages<'c> {
             )?,
             remove: prepare("DELETE FROM message WHERE seq = ?")?,
             remove_empty: prepare(
-                "DELETE FROM message WHERE seq = ? AND logged = 0 AND sender IS NULL AND state IS NULL",
+                "DELETE FROM message WHERE seq = ? AND logged = 0 AND verified IS NULL AND state IS NULL",
             )?,
             remove_payload: prepare("DELETE FROM payload WHERE seq = ?")?,
             put_delivery: prepare(&deliveries.put())?,
@@ -152,19 +152,13 @@ impl<'c> Messages<'c> {
     }
 
     pub(in crate::sqlite) fn put_delivery(&mut self, span: &Span, delivery: &Delivery) -> Result<(), Fault> {
-        let is_first = is_first(delivery);
-        // Its place is that of its message, unless that was scheduled for later.
-        if is_first
-            && let Some(place) = delivery.place
-            && let Ok(rowid) = span.rowid(place)
+        if is_first(delivery)
+            && let Ok(rowid) = span.rowid(delivery.seq)
             && self.update(rowid, delivery)?
         {
             return Ok(());
         }
         if let Some(rowid) = self.find_place(span, delivery.id)? {
-            if is_first && self.update(rowid, delivery)? {
-                return Ok(());
-            }
             self.clear(rowid)?;
         }
         self.put_apart(span, delivery)

@@ -78,7 +78,7 @@ fn everything(first: fn(MessageId) -> DeliveryId) -> Vec<Change> {
             verified: true,
             to: user.clone(),
             kind: Name::from_static("answer"),
-            key: Name::new(&samples::session_id(SESSION).to_string()).expect("an id is a name"),
+            key: Some(Name::new(&samples::session_id(SESSION).to_string()).expect("an id is a name")),
             reply_to: Some(message_id(2)),
             correlation_id: Some(Name::from_static("mine")),
             ..question(3)
@@ -113,7 +113,9 @@ fn everything(first: fn(MessageId) -> DeliveryId) -> Vec<Change> {
         },
         Delivery {
             mailbox: user,
-            key: Name::new(&samples::session_id(SESSION).to_string()).expect("an id is a name"),
+            from: Name::from_static("worker"),
+            kind: Name::from_static("answer"),
+            key: Some(Name::new(&samples::session_id(SESSION).to_string()).expect("an id is a name")),
             state: State::Done,
             receipts: Receipts { read: Some(at(18)), ..delivery(3).receipts },
             ..delivery(3)
@@ -129,6 +131,7 @@ fn everything(first: fn(MessageId) -> DeliveryId) -> Vec<Change> {
         },
         Delivery {
             id: AGAIN,
+            seq: Seq(23),
             place: Some(Seq(23)),
             receipts: Receipts { accepted: at(23), ..delivery(4).receipts },
             redrive_of: Some(of(4)),
@@ -141,8 +144,13 @@ fn everything(first: fn(MessageId) -> DeliveryId) -> Vec<Change> {
             ..delivery(5)
         },
         Delivery { size: 5_000, bounce: true, cancel_requested: true, ..delivery(6) },
-        // Its message is gone.
-        Delivery { state: State::Cancelled, ..delivery(8) },
+        // Its message is gone, and with it who sent it.
+        Delivery {
+            from: Name::from_static(Name::NOBODY),
+            seq: Seq::ZERO,
+            state: State::Cancelled,
+            ..delivery(8)
+        },
     ];
     let accepted = |n| event(n, n, of(n), EventKind::Accepted { deliveries: 1 });
     let events = [

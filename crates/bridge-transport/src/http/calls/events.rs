@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bridge_core::{Cursor, Scope, SessionId};
 use bridge_protocol::{Code, Event, EventPage};
-use bridge_runtime::{Events, Fault, From};
+use bridge_runtime::{EventFilter, Events, Fault, From};
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
@@ -18,6 +18,9 @@ use crate::{
     },
     sse,
 };
+
+/// Names of events that a filter can have.
+const NAMES: usize = 16;
 
 /// Events that are held before it is the caller's turn to have a page made of them.
 const AHEAD: usize = 8;
@@ -50,11 +53,22 @@ fn from(request: &Request, last: Option<&str>) -> Result<From, Refusal> {
     }
 }
 
+/// Which events the reader wants.
+fn filter(request: &Request) -> Result<EventFilter, Refusal> {
+    let Some(names) = request.query.get("filter").filter(|names| !names.is_empty()) else {
+        return Ok(EventFilter::default());
+    };
+    if names.split(',').count() > NAMES {
+        return Err(Refusal::parameter("filter", format_args!("at most {NAMES} names of events")));
+    }
+    Ok(EventFilter::new(names.split(',').map(str::trim)))
+}
+
 async fn stream(request: Request, scope: Scope, session: Option<SessionId>) -> Answer {
     let from = from(&request, request.header("last-event-id")?)?;
     let shared = &request.shared;
     let place = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| Code::Overloaded)?;
-    let follow = shared.bridge.follow(scope, from).await?;
+    let follow = shared.bridge.follow(scope, from).await?.only(filter(&request)?);
     let mut response = Response::new(sse::stream(Arc::clone(shared), follow, session, place));
     response.headers_mut().extend([
         (CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
@@ -70,7 +84,7 @@ async fn page(request: Request, scope: Scope) -> Answer {
     let wait = Duration::from_millis(request.query.number("wait_ms", 0..=60_000)?.unwrap_or(0));
     let from = from(&request, None)?;
     let bridge = &request.shared.bridge;
-    let mut follow = bridge.follow(scope, from).await?;
+    let mut follow = bridge.follow(scope, from).await?.only(filter(&request)?);
     tokio::select! {
         biased;
         gathered = follow.gather(limit.min(AHEAD), wait) => gathered?,

@@ -75,7 +75,7 @@ pub(super) async fn queue(mut request: Request) -> Answer {
     message.from = request.client().map_err(wrong)?.unwrap_or_else(|| Name::from_static(Side::User.as_str()));
     message.verified = request.principal.verified;
     message.idempotency_key = idempotency_key(&request).map_err(wrong)?;
-    let published = publish(&request.shared, session, message).await.map_err(|error| {
+    let published = publish(&request.shared, message).await.map_err(|error| {
         let refusal = Refusal::from(error);
         if refusal.code() == Code::UnknownSession.as_str() { unknown(refusal) } else { wrong(refusal) }
     })?;
@@ -182,9 +182,7 @@ async fn next_answer(shared: &Shared, step: &mut Advance) -> Result<Option<Arc<M
 /// Whether a delivery was withdrawn, or its time is over.
 async fn is_taken_back(shared: &Shared, id: DeliveryId) -> Result<bool, Refusal> {
     let found = shared.bridge.delivery(id).await?;
-    Ok(found.is_some_and(|found| {
-        matches!(found.delivery.state, State::Cancelled | State::Dead(DeadReason::Expired))
-    }))
+    Ok(found.is_some_and(|found| matches!(found.state, State::Cancelled | State::Dead(DeadReason::Expired))))
 }
 
 /// The text of a message, or its content if it is something else.

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bridge_core::{Address, Cursor, Delivery, Headers, Name, PublishError, Seq, SessionId, Side};
+use bridge_core::{Address, Cursor, Delivery, DeliveryError, Headers, Name, Priority, PublishError, Seq, SessionId, Side};
 use bridge_protocol::{
-    Code, Message, Published, Read, SendMessage, Session, Snapshot, payload_of, text_payload,
+    Code, Message, Published, Read, SendMessage, Sent, Session, Snapshot, payload_of, text_payload,
 };
 use bridge_runtime::{Bridge, CallError, NewMessage};
 use bytes::Bytes;
@@ -43,32 +43,67 @@ pub(super) async fn send(mut request: Request) -> Answer {
     };
     let from = request.client()?.unwrap_or_else(|| Name::from_static(side.as_str()));
     let mut message = NewMessage::new(Address::Session(session, side.other()), content(&send)?).from(from);
+    complete(&mut message, &request, &send)?;
+    let published = publish(&request.shared, message).await?;
+    let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(json(status, &Published::new(request.shared.bridge.log_id(), &published)))
+}
+
+/// A message to any address.
+pub(super) async fn send_to(mut request: Request) -> Answer {
+    let send: SendMessage = request.json().await?;
+    let from: Option<Name> = match parsed("/from", send.from.as_deref())? {
+        Some(from) => Some(from),
+        None => request.client()?,
+    };
+    let from = from.ok_or_else(|| Refusal::field("/from", "the sender's name is needed"))?;
+    let to: Option<Address> = parsed("/to", send.to.as_deref())?;
+    let to = to.ok_or_else(|| Refusal::field("/to", "an address is needed"))?;
+    let mut message = NewMessage::new(to, content(&send)?).from(from);
+    complete(&mut message, &request, &send)?;
+    let published = publish(&request.shared, message).await?;
+    let answer = Sent {
+        status: "sent".to_owned(),
+        published: Published::new(request.shared.bridge.log_id(), &published),
+    };
+    Ok(json(StatusCode::OK, &answer))
+}
+
+/// Everything of a message but its sender, its recipient and its content.
+fn complete(message: &mut NewMessage, request: &Request, send: &SendMessage) -> Result<(), Refusal> {
     message.verified = request.principal.verified;
-    message.idempotency_key = idempotency_key(&request)?;
-    message.kind = kind(send.kind.as_deref())?.unwrap_or(message.kind);
+    message.idempotency_key = idempotency_key(request)?;
+    if let Some(kind) = kind(send.kind.as_deref())? {
+        message.kind = kind;
+    }
+    if let Some(level) = send.priority {
+        let priority = Priority::new(level);
+        message.priority = priority.ok_or_else(|| Refusal::field("/priority", "a whole number from 1 to 9"))?;
+    }
+    message.key = parsed("/key", send.key.as_deref())?;
     message.delay = millis("/delay_ms", send.delay_ms, 0)?.unwrap_or_default();
-    if side == Side::Agent && !message.delay.is_zero() {
-        return Err(Refusal::field("/delay_ms", "only what is for the agent can be scheduled"));
+    if !message.to.is_work() && !message.delay.is_zero() {
+        return Err(Refusal::field("/delay_ms", "what is for the person's side cannot be scheduled"));
     }
     message.ttl = millis("/ttl_ms", send.ttl_ms, 1)?;
     message.reply_to = parsed("/reply_to", send.reply_to.as_deref())?;
     message.correlation_id = parsed("/correlation_id", send.correlation_id.as_deref())?;
-    message.headers = headers(&send)?;
-    let published = publish(&request.shared, session, message).await?;
-    let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(json(status, &Published::new(request.shared.bridge.log_id(), &published)))
+    message.headers = headers(send)?;
+    Ok(())
 }
 
 /// Publishes; the shared session is opened when it is first written to.
 pub(super) async fn publish(
     shared: &Shared,
-    session: SessionId,
     message: NewMessage,
 ) -> Result<bridge_core::Published, CallError<PublishError>> {
     use PublishError::{SessionClosed, UnknownSession};
     let bridge = &shared.bridge;
+    let Some(session) = message.to.session().filter(|session| opens_on_demand(shared, *session)) else {
+        return bridge.publish(message).await;
+    };
     match bridge.publish(message.clone()).await {
-        Err(CallError::Refused(UnknownSession(_) | SessionClosed(_))) if opens_on_demand(shared, session) => {
+        Err(CallError::Refused(UnknownSession(_) | SessionClosed(_))) => {
             open_shared(bridge).await.map_err(|fault| match fault {
                 CallError::Fault(fault) => CallError::Fault(fault),
                 CallError::Refused(_) => CallError::Refused(UnknownSession(session)),
@@ -172,6 +207,22 @@ fn headers(send: &SendMessage) -> Result<Headers, Refusal> {
         .iter()
         .map(|(name, value)| (Arc::from(name.as_str()), Arc::from(value.as_str())))
         .collect())
+}
+
+/// Another time to live for a message that has not arrived yet.
+pub(super) async fn ttl(mut request: Request) -> Answer {
+    #[derive(serde::Deserialize)]
+    struct Ttl {
+        ttl_ms: Option<u64>,
+    }
+    let message = request.id().parse().map_err(|_| Code::UnknownMessage)?;
+    let given: Ttl = request.json().await?;
+    let ttl = millis("/ttl_ms", given.ttl_ms, 1)?.ok_or_else(|| Refusal::field("/ttl_ms", "it is needed"))?;
+    let expires_at = match request.shared.bridge.set_ttl(message, ttl).await {
+        Err(CallError::Refused(DeliveryError::Unknown(_))) => return Err(Code::UnknownMessage.into()),
+        set => set?,
+    };
+    Ok(json(StatusCode::OK, &json!({"expires_at": bridge_protocol::Time::from(expires_at)})))
 }
 
 pub(super) async fn list(request: Request) -> Answer {

@@ -4,6 +4,7 @@ mod deliveries;
 mod events;
 mod health;
 pub(crate) mod heartbeat;
+mod mailboxes;
 mod messages;
 mod receive;
 mod sessions;
@@ -35,6 +36,20 @@ pub(super) async fn answer(call: Call, request: Request) -> Answer {
         Call::Delivery => deliveries::show(request).await,
         Call::Cancel => deliveries::cancel(request).await,
         Call::Redrive => deliveries::redrive(request).await,
+        Call::Why => deliveries::why(request).await,
+        Call::Deliveries => deliveries::list(request).await,
+        Call::DeadLetters => deliveries::dead_letters(request).await,
+        Call::RedriveDead => deliveries::redrive_dead(request).await,
+        Call::Ttl => messages::ttl(request).await,
+        Call::Log => events::of_all(request).await,
+        Call::SendTo => messages::send_to(request).await,
+        Call::Mailboxes => mailboxes::list(request).await,
+        Call::Mailbox => mailboxes::show(request).await,
+        Call::SetMailbox => mailboxes::set(request).await,
+        Call::DeleteMailbox => mailboxes::delete(request).await,
+        Call::PauseMailbox => mailboxes::pause(request).await,
+        Call::ResumeMailbox => mailboxes::resume(request).await,
+        Call::PurgeMailbox => mailboxes::purge(request).await,
         Call::Health => Ok(health::health(&request)),
         Call::Live => Ok(health::live()),
         Call::Ready => Ok(health::ready(&request)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::{Action, Address, Directive, DirectiveReason, ReceiveError};
+use bridge_core::{Action, Address, Directive, DirectiveReason, Name, ReceiveError};
 use bridge_protocol as wire;
 use bridge_runtime::{CallError, Leased, ReceiveRequest, Received};
 use http::StatusCode;
@@ -18,7 +18,10 @@ use crate::http::{
 const WAIT: u64 = 60_000;
 
 /// The shortest and the longest lease, in milliseconds.
-const LEASE: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
+pub(super) const LEASE: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
+
+/// Types that a filter can name.
+const TYPES: usize = 16;
 
 /// Bytes of content in one answer, though never less than one message.
 const BYTES: u64 = 1 << 20;
@@ -32,8 +35,8 @@ const COME_BACK: Directive = Directive {
 
 pub(super) async fn receive(mut request: Request) -> Answer {
     let wish: wire::Receive = request.json().await?;
-    let mailbox = wish.mailbox.parse().map_err(|error| Refusal::field("/mailbox", error))?;
-    let mut receive = ReceiveRequest::new(mailbox).principal(request.principal.name.clone());
+    let mut receive = ReceiveRequest::of(mailboxes(&wish)?).principal(request.principal.name.clone());
+    receive.types = types(&wish)?;
     receive.consumer = match parsed("/consumer", wish.consumer.as_deref())? {
         Some(name) => Some(name),
         None => request.client()?,
@@ -41,6 +44,7 @@ pub(super) async fn receive(mut request: Request) -> Answer {
     receive.max = within("/max", wish.max.map(u64::from), 1..=100)?.map_or(1, |max| max as u32);
     receive.max_bytes = within("/max_bytes", wish.max_bytes, 1..=u64::MAX)?.unwrap_or(BYTES).min(BYTES);
     receive.wait = Duration::from_millis(within("/wait_ms", wish.wait_ms, 0..=WAIT)?.unwrap_or(0));
+    receive.linger = Duration::from_millis(within("/linger_ms", wish.linger_ms, 0..=WAIT)?.unwrap_or(0));
     receive.lease = within("/lease_ms", wish.lease_ms, LEASE)?.map(Duration::from_millis);
     receive.attempt_id = parsed("/attempt_id", wish.attempt_id.as_deref())?;
     let shared = &request.shared;
@@ -61,13 +65,10 @@ pub(super) async fn receive(mut request: Request) -> Answer {
 }
 
 async fn take(shared: &Shared, receive: ReceiveRequest) -> Result<Received, CallError<ReceiveError>> {
-    let session = match &receive.mailbox {
-        Address::Session(session, _) => Some(*session),
-        _ => None,
-    };
+    let shares = receive.mailboxes.iter().filter_map(Address::session).any(|session| opens_on_demand(shared, session));
     match shared.bridge.receive(receive.clone()).await {
         Err(CallError::Refused(ReceiveError::UnknownMailbox(_)))
-            if session.is_some_and(|session| opens_on_demand(shared, session)) =>
+            if shares =>
         {
             // If it cannot be opened, the mailbox is still unknown, and that is the answer.
             let _ = open_shared(&shared.bridge).await;
@@ -75,6 +76,33 @@ async fn take(shared: &Shared, receive: ReceiveRequest) -> Result<Received, Call
         }
         received => received,
     }
+}
+
+/// Where it is to be taken from: one mailbox or several.
+fn mailboxes(wish: &wire::Receive) -> Result<Vec<Address>, Refusal> {
+    let one = wish.mailbox.iter().map(|mailbox| ("/mailbox".to_owned(), mailbox));
+    let several = wish.mailboxes.iter().enumerate();
+    let several = several.map(|(at, mailbox)| (format!("/mailboxes/{at}"), mailbox));
+    let named = one.chain(several).map(|(pointer, mailbox)| {
+        mailbox.parse().map_err(|error| Refusal::field(&pointer, error))
+    });
+    let mailboxes: Vec<Address> = named.collect::<Result<_, _>>()?;
+    if mailboxes.is_empty() {
+        return Err(Refusal::field("/mailbox", "mailbox or mailboxes is needed"));
+    }
+    Ok(mailboxes)
+}
+
+/// The types of messages that are wanted.
+fn types(wish: &wire::Receive) -> Result<Vec<Name>, Refusal> {
+    let types = wish.filter.as_ref().map_or(&[][..], |filter| &filter.types);
+    if types.len() > TYPES {
+        return Err(Refusal::field("/filter/types", format_args!("at most {TYPES}")));
+    }
+    let named = types.iter().enumerate().map(|(at, kind)| {
+        kind.parse().map_err(|error| Refusal::field(&format!("/filter/types/{at}"), error))
+    });
+    named.collect()
 }
 
 fn sent_home() -> wire::Received {

@@ -1,8 +1,8 @@
 //! Messages and deliveries as they lay up to version 2.
 
 use bridge_core::{
-    Consumer, Delivery, Grant, GrantEnd, Headers, Lease, Message, Name, OutcomeKind, Receipts, ShardId,
-    State, Timestamp,
+    Address, Consumer, Delivery, Grant, GrantEnd, Headers, Lease, Mailbox, Made, Message, Name, OutcomeKind, Presence,
+    Receipts, Seq, ShardId, State, Timestamp,
 };
 use rusqlite::Row;
 
@@ -56,7 +56,7 @@ fn read_headers(row: &mut Take<'_, '_>) -> Result<Headers, Fault> {
     text.ok_or_else(|| row.damaged("has headers that make no sense"))
 }
 
-/// Reads [`DELIVERY`].
+/// Reads [`DELIVERY`]. Who sent it, as what and where in the log its message tells.
 pub(super) fn read_delivery(row: &Row<'_>) -> Result<(ShardId, Delivery), Fault> {
     let row = &mut Take::new("delivery", row);
     let (shard, id) = (row.take()?, row.take()?);
@@ -65,8 +65,11 @@ pub(super) fn read_delivery(row: &Row<'_>) -> Result<(ShardId, Delivery), Fault>
         id,
         message: row.take()?,
         mailbox: row.take()?,
+        from: Name::from_static(Name::NOBODY),
+        kind: Name::from_static("message"),
         key: row.take()?,
         priority: row.take()?,
+        seq: Seq::ZERO,
         place: row.take()?,
         size: row.take()?,
         bounce: row.take()?,
@@ -96,6 +99,37 @@ pub(super) fn read_delivery(row: &Row<'_>) -> Result<(ShardId, Delivery), Fault>
     row.check()?;
     Ok((shard, delivery))
 }
+
+/// The columns of a mailbox.
+pub(super) const MAILBOX: &str =
+    "shard, address, live, read_to, presence, presence_consumer, presence_since, crc";
+
+/// Reads [`MAILBOX`]: all of them were of conversations.
+pub(super) fn read_mailbox(row: &Row<'_>) -> Result<(ShardId, Mailbox), Fault> {
+    let row = &mut Take::new("mailbox", row);
+    let (shard, address): (ShardId, Address) = (row.take()?, row.take()?);
+    let _live: bool = row.take()?;
+    let read_to = row.take()?;
+    let presence = Presence { state: row.take()?, consumer: row.take()?, since: row.take()? };
+    row.check()?;
+    let mailbox = Mailbox {
+        settings: address.default_settings(),
+        address,
+        made: Made::ByHand,
+        created_at: presence.since,
+        used_at: presence.since,
+        paused: None,
+        floor: Seq::ZERO,
+        read_to,
+        presence,
+    };
+    Ok((shard, mailbox))
+}
+
+/// The columns of an event.
+pub(super) const EVENT: &str = "shard, seq, at, kind, session, message, delivery, deliveries, lease_epoch, lease_number, \
+    attempt, consumer, until, progress, reply, return_reason, failures, visible_at, error, \
+    dead_reason, successor, title, unsettled, presence, presence_since, crc";
 
 fn read_state(row: &mut Take<'_, '_>) -> Result<State, Fault> {
     let (word, visible_at, reason): (String, Option<Timestamp>, _) = (row.take()?, row.take()?, row.take()?);

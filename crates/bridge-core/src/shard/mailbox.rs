@@ -1,0 +1,326 @@
+//! Mailboxes of their own: made at first use or by hand, paused, purged, removed.
+
+use alloc::vec::Vec;
+
+use super::{
+    Shard, Step, Subject,
+    inbox::{Inbox, rules},
+    lanes::Lanes,
+    presence::expect_back,
+    timer::Timer,
+};
+use crate::{
+    address::Address,
+    command::Purge,
+    delivery::{Delivery, State},
+    event::EventKind,
+    id::{DeliveryId, Name},
+    mailbox::{
+        Made, Mailbox, MailboxError, MailboxSettings, MailboxView, Mailboxes, Paused, Presence,
+        PresenceState, Purged, SetMailbox,
+    },
+    policy::MakeMailboxes,
+    publish::PublishError,
+    receive::ReceiveError,
+    store::{Row, RowKey},
+    time::Timestamp,
+};
+
+/// Why a mailbox cannot be used.
+pub(super) enum Unusable {
+    Unknown(Address),
+    TooMany { limit: usize },
+}
+
+impl From<Unusable> for PublishError {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Unknown(address) => Self::UnknownMailbox(address),
+            Unusable::TooMany { limit } => Self::TooManyMailboxes { limit },
+        }
+    }
+}
+
+impl From<Unusable> for ReceiveError {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Unknown(address) => Self::UnknownMailbox(address),
+            Unusable::TooMany { limit } => Self::TooManyMailboxes { limit },
+        }
+    }
+}
+
+/// How exactly it is remembered when a mailbox was last used, so that not each use is a change.
+const USED: core::time::Duration = core::time::Duration::from_secs(3_600);
+
+impl Shard {
+    /// Whether a mailbox is there, or its first use would make it.
+    pub(super) fn check_use(&self, address: &Address) -> Result<(), Unusable> {
+        let limit = self.policy.max_mailboxes;
+        if self.inboxes.contains_key(address) {
+            Ok(())
+        } else if address.session().is_some() || self.policy.mailboxes == MakeMailboxes::ByHand {
+            Err(Unusable::Unknown(address.clone()))
+        } else if self.own_mailboxes >= limit {
+            Err(Unusable::TooMany { limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Somebody sends to a mailbox or asks of it.
+    pub(super) fn use_mailbox(
+        &mut self,
+        address: &Address,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<(), Unusable> {
+        self.check_use(address)?;
+        let Some(inbox) = self.inboxes.get_mut(address) else {
+            self.make_mailbox(address, address.default_settings(), Made::ByUse, now, step);
+            return Ok(());
+        };
+        if address.session().is_none() && now.since(inbox.row.used_at) > USED {
+            let before = inbox.row.used_at;
+            inbox.row.used_at = now;
+            step.put(Row::Mailbox(inbox.row.clone()));
+            self.watch_idle(address, Some(before));
+        }
+        Ok(())
+    }
+
+    pub(super) fn make_mailbox(
+        &mut self,
+        address: &Address,
+        settings: MailboxSettings,
+        made: Made,
+        now: Timestamp,
+        step: &mut Step,
+    ) {
+        let mailbox = Mailbox {
+            address: address.clone(),
+            settings,
+            made,
+            created_at: now,
+            used_at: now,
+            paused: None,
+            floor: crate::log::Seq::ZERO,
+            read_to: self.head,
+            presence: Presence { state: PresenceState::Away, consumer: None, since: now },
+        };
+        step.put(Row::Mailbox(mailbox.clone()));
+        self.adopt_mailbox(mailbox, now);
+    }
+
+    pub(super) fn adopt_mailbox(&mut self, mailbox: Mailbox, now: Timestamp) {
+        let address = mailbox.address.clone();
+        let mut inbox = Inbox::new(mailbox, &self.policy);
+        if inbox.row.presence.state != PresenceState::Away {
+            expect_back(&mut self.timers, &mut inbox, now + self.policy.presence_grace);
+        }
+        self.own_mailboxes += usize::from(address.session().is_none());
+        self.inboxes.insert(address.clone(), inbox);
+        self.watch_idle(&address, None);
+    }
+
+    /// Sets when a mailbox that its use has made is looked at again, to see whether it is still of use.
+    fn watch_idle(&mut self, address: &Address, before: Option<Timestamp>) {
+        let Some(inbox) = self.inboxes.get(address).filter(|inbox| inbox.row.made == Made::ByUse) else {
+            return;
+        };
+        let ttl = self.policy.mailbox_ttl;
+        if let Some(before) = before {
+            self.timers.clear(before + ttl, Timer::Unused(address.clone()));
+        }
+        self.timers.set(inbox.row.used_at + ttl, Timer::Unused(address.clone()));
+    }
+
+    /// A mailbox has not been used for long: if it is empty too, it goes.
+    pub(super) fn end_unused(&mut self, address: &Address, now: Timestamp, step: &mut Step) {
+        let Some(inbox) = self.inboxes.get_mut(address).filter(|inbox| inbox.row.made == Made::ByUse) else {
+            return;
+        };
+        if inbox.row.used_at + self.policy.mailbox_ttl > now {
+            return;
+        }
+        if inbox.is_idle() {
+            self.remove_mailbox(address, step);
+        } else {
+            // It is of use to somebody: looked at again in a while.
+            inbox.row.used_at = now;
+            step.put(Row::Mailbox(inbox.row.clone()));
+            self.watch_idle(address, None);
+        }
+    }
+
+    pub(super) fn remove_mailbox(&mut self, address: &Address, step: &mut Step) {
+        if let Some(inbox) = self.inboxes.remove(address) {
+            self.own_mailboxes -= usize::from(address.session().is_none());
+            self.timers.clear(inbox.present_until, Timer::Away(address.clone()));
+            self.timers.clear(inbox.row.used_at + self.policy.mailbox_ttl, Timer::Unused(address.clone()));
+            step.delete(RowKey::Mailbox(address.clone()));
+        }
+    }
+
+    pub(super) fn set_mailbox(
+        &mut self,
+        set: SetMailbox,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<MailboxView, MailboxError> {
+        let SetMailbox { address, settings } = set;
+        if address.session().is_some() {
+            return Err(MailboxError::OfSession(address));
+        }
+        let limit = self.policy.max_mailboxes;
+        if let Some(inbox) = self.inboxes.get_mut(&address) {
+            let before = inbox.row.used_at;
+            let rules_change = rules(&inbox.row.settings) != rules(&settings);
+            inbox.row.settings = settings;
+            inbox.row.made = Made::ByHand;
+            inbox.limits = self.policy.limits(&settings);
+            step.put(Row::Mailbox(inbox.row.clone()));
+            self.timers.clear(before + self.policy.mailbox_ttl, Timer::Unused(address.clone()));
+            if rules_change {
+                self.line_up(&address, now);
+            }
+        } else if self.own_mailboxes >= limit {
+            return Err(MailboxError::TooMany { limit });
+        } else {
+            self.make_mailbox(&address, settings, Made::ByHand, now, step);
+        }
+        self.inspect_mailbox(&address)
+    }
+
+    /// Puts everything that a mailbox holds in line again, by its present rules.
+    fn line_up(&mut self, address: &Address, now: Timestamp) {
+        let Some(inbox) = self.inboxes.get_mut(address) else { return };
+        let new = Lanes::new(rules(&inbox.row.settings));
+        let slots: Vec<_> = core::mem::replace(&mut inbox.lanes, new).slots().collect();
+        let mut deliveries: Vec<Delivery> =
+            slots.iter().filter_map(|slot| self.deliveries.get(self.deliveries.id(*slot))).collect();
+        deliveries.sort_unstable_by_key(|delivery| delivery.place);
+        for delivery in deliveries {
+            self.reindex(delivery.id, now);
+        }
+    }
+
+    pub(super) fn inspect_mailbox(&self, address: &Address) -> Result<MailboxView, MailboxError> {
+        let inbox = self.inboxes.get(address).ok_or_else(|| MailboxError::Unknown(address.clone()))?;
+        Ok(self.view(inbox))
+    }
+
+    fn view(&self, inbox: &Inbox) -> MailboxView {
+        let presence = self.presence(&inbox.row.address);
+        MailboxView {
+            limits: inbox.limits,
+            pending: inbox.pending,
+            pending_bytes: inbox.pending_bytes,
+            scheduled: u32::try_from(inbox.scheduled.len()).unwrap_or(u32::MAX),
+            leased: inbox.leased,
+            waiting: u32::try_from(inbox.waiting.len()).unwrap_or(u32::MAX),
+            oldest: inbox.lanes.oldest().map(|slot| self.deliveries.accepted(slot)),
+            presence: presence.unwrap_or_else(|| inbox.row.presence.clone()),
+            mailbox: inbox.row.clone(),
+        }
+    }
+
+    pub(super) fn list_mailboxes(&self, after: Option<&Address>, limit: usize) -> Mailboxes {
+        use core::ops::Bound::{Excluded, Unbounded};
+        let behind = after.map_or(Unbounded, Excluded);
+        let mut inboxes = self.inboxes.range::<Address, _>((behind, Unbounded)).map(|(_, inbox)| inbox);
+        let mailboxes = inboxes.by_ref().take(limit).map(|inbox| self.view(inbox)).collect();
+        Mailboxes { mailboxes, more: inboxes.next().is_some() }
+    }
+
+    /// Lets a mailbox hand out nothing, or hand out again. Who is told first has paused it.
+    pub(super) fn pause_mailbox(
+        &mut self,
+        address: &Address,
+        by: Option<Name>,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<MailboxView, MailboxError> {
+        let inbox = self.inboxes.get_mut(address).ok_or_else(|| MailboxError::Unknown(address.clone()))?;
+        if inbox.row.paused.is_some() != by.is_some() {
+            inbox.row.paused = by.map(|by| Paused { by, since: now });
+            step.put(Row::Mailbox(inbox.row.clone()));
+            self.dirty.insert(address.clone());
+        }
+        self.inspect_mailbox(address)
+    }
+
+    /// Withdraws everything that a mailbox holds: its floor is one row now, and what lies below goes in the steps behind it.
+    pub(super) fn purge_mailbox(
+        &mut self,
+        address: &Address,
+        purge: Purge,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<Purged, MailboxError> {
+        let floor = self.head;
+        let inbox = self.inboxes.get_mut(address).ok_or_else(|| MailboxError::Unknown(address.clone()))?;
+        let purged = Purged { floor, pending: inbox.pending, leased: inbox.leased };
+        if purge == Purge::Do && floor > inbox.row.floor {
+            inbox.row.floor = floor;
+            step.put(Row::Mailbox(inbox.row.clone()));
+            self.tell(Subject::default(), EventKind::MailboxPurged { mailbox: address.clone(), floor }, now, step);
+            self.purge_on(address, now, step);
+        }
+        Ok(purged)
+    }
+
+    /// Withdraws some of what lies below the floor of a mailbox, and comes back for the rest.
+    pub(super) fn purge_on(&mut self, address: &Address, now: Timestamp, step: &mut Step) {
+        let chunk = (self.policy.max_rows / 2).max(1);
+        let below = self.below_floor(address, chunk);
+        for id in &below {
+            let delivery = self.live(*id);
+            if delivery.state == State::Leased {
+                self.update(*id, now, step, |delivery| delivery.cancel_requested = true);
+            } else if self.is_passed(&delivery) {
+                self.settle_read(*id, now, step);
+            } else {
+                self.withdraw(*id, now, step);
+            }
+        }
+        if below.len() == chunk {
+            self.timers.set(now, Timer::PurgeOn(address.clone()));
+        }
+    }
+
+    /// Some of the deliveries that a purge has still to withdraw.
+    fn below_floor(&self, address: &Address, most: usize) -> Vec<DeliveryId> {
+        let Some(inbox) = self.inboxes.get(address) else { return Vec::new() };
+        let floor = inbox.row.floor;
+        let slots = inbox.lanes.up_to(floor).chain(inbox.scheduled.iter().copied());
+        slots
+            .filter(|slot| self.deliveries.is_below(*slot, floor))
+            .map(|slot| self.deliveries.id(slot))
+            .take(most)
+            .collect()
+    }
+
+    /// Whether a purge has still something to withdraw.
+    pub(super) fn is_purging(&self, address: &Address) -> bool {
+        !self.below_floor(address, 1).is_empty()
+    }
+
+    pub(super) fn delete_mailbox(
+        &mut self,
+        address: &Address,
+        step: &mut Step,
+    ) -> Result<MailboxView, MailboxError> {
+        let view = self.inspect_mailbox(address)?;
+        if address.session().is_some() {
+            return Err(MailboxError::OfSession(address.clone()));
+        }
+        let (pending, leased) = (view.pending, view.leased);
+        if pending > 0 || leased > 0 {
+            return Err(MailboxError::NotEmpty { mailbox: address.clone(), pending, leased });
+        }
+        self.dismiss(address, step);
+        self.remove_mailbox(address, step);
+        Ok(view)
+    }
+}

@@ -1,0 +1,211 @@
+//! The loop that takes deliveries, hands them to a function and settles them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bridge_core::{Queue, QueueDelivery, StateKind};
+use bridge_runtime::{Consume, Handled, LocalQueue};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::{House, soon};
+
+type Job = QueueDelivery<LocalQueue>;
+
+fn jobs(house: &House) -> LocalQueue {
+    house.bridge.queue("group:jobs".parse().unwrap(), "worker".parse().unwrap())
+}
+
+async fn ended(house: &House, state: StateKind) -> usize {
+    house.bridge.deliveries(state, None, None, 100).await.unwrap().deliveries.len()
+}
+
+/// Lets time pass, a little at a time, until something is so.
+async fn until(house: &House, mut is_so: impl AsyncFnMut() -> bool) {
+    soon(async {
+        while !is_so().await {
+            house.clock.advance(Duration::from_millis(250));
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_delivery_is_settled_by_what_its_handler_returns() {
+    let house = House::open().await;
+    let queue = jobs(&house);
+    for text in ["done", "rejected", "failed", "panic"] {
+        queue.publish(text.into()).await.unwrap();
+    }
+    let (stop, stopped) = oneshot::channel();
+    let handler = |job: Job| async move {
+        match &*job.payload {
+            b"rejected" => Ok(Handled::Rejected("not for me".to_owned())),
+            b"failed" if job.attempt == 1 => Err("try again"),
+            b"panic" if job.attempt == 1 => panic!("a handler that breaks"),
+            _ => Ok(Handled::Done),
+        }
+    };
+    let working = tokio::spawn(Consume::new(queue).run(async { drop(stopped.await) }, handler));
+    until(&house, async || ended(&house, StateKind::Done).await == 3).await;
+    stop.send(()).unwrap();
+    soon(working).await.unwrap().unwrap();
+    let dead = house.bridge.deliveries(StateKind::Dead, None, None, 100).await.unwrap().deliveries;
+    assert_eq!(dead[0].last_error.as_deref(), Some("not for me"));
+    let done = house.bridge.deliveries(StateKind::Done, None, None, 100).await.unwrap().deliveries;
+    let mut errors: Vec<_> = done.iter().filter_map(|done| done.last_error.as_deref()).collect();
+    errors.sort_unstable();
+    assert_eq!(errors, ["the handler panicked", "try again"]);
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_for_as_long_as_its_handler_works() {
+    let house = House::open().await;
+    let queue = jobs(&house);
+    queue.publish("long".into()).await.unwrap();
+    let finish = Arc::new(Notify::new());
+    let (begun, mut at_work) = mpsc::channel(9);
+    let handler = {
+        let finish = Arc::clone(&finish);
+        move |job: Job| {
+            let (finish, begun) = (Arc::clone(&finish), begun.clone());
+            async move {
+                begun.send(job.attempt).await.unwrap();
+                finish.notified().await;
+                Ok::<_, &str>(())
+            }
+        }
+    };
+    let (stop, stopped) = oneshot::channel();
+    let working = tokio::spawn(Consume::new(queue).run(async { drop(stopped.await) }, handler));
+    assert_eq!(soon(at_work.recv()).await, Some(1));
+    // A lease of this mailbox lasts 30 s; the work takes five minutes.
+    let mut passed = Duration::ZERO;
+    until(&house, async || {
+        passed += Duration::from_millis(250);
+        passed > Duration::from_secs(300)
+    })
+    .await;
+    assert_eq!(ended(&house, StateKind::Leased).await, 1);
+    finish.notify_one();
+    until(&house, async || ended(&house, StateKind::Done).await == 1).await;
+    stop.send(()).unwrap();
+    soon(working).await.unwrap().unwrap();
+    assert!(at_work.try_recv().is_err(), "it was handed out once only");
+}
+
+#[tokio::test]
+async fn a_handler_whose_lease_is_lost_is_left() {
+    let house = House::open().await;
+    let queue = jobs(&house);
+    queue.publish("lost".into()).await.unwrap();
+    let (begun, mut at_work) = mpsc::channel(9);
+    let handler = move |job: Job| {
+        let begun = begun.clone();
+        async move {
+            begun.send(job).await.unwrap();
+            std::future::pending::<()>().await;
+            Ok::<_, &str>(())
+        }
+    };
+    let (stop, stopped) = oneshot::channel();
+    let working = tokio::spawn(Consume::new(queue).run(async { drop(stopped.await) }, handler));
+    let job = soon(at_work.recv()).await.unwrap();
+    // Somebody settles it behind the handler's back.
+    job.ack().await.unwrap();
+    stop.send(()).unwrap();
+    // Unless the handler is left, this would never end.
+    until(&house, async || working.is_finished()).await;
+    working.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn no_more_are_handled_at_once_than_was_said_and_what_was_begun_is_ended() {
+    let house = House::open().await;
+    let queue = jobs(&house);
+    for n in 0..10 {
+        queue.publish(n.to_string().into()).await.unwrap();
+    }
+    let finish = Arc::new(tokio::sync::Semaphore::new(0));
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let handler = {
+        let (finish, now, most) = (Arc::clone(&finish), Arc::clone(&now), Arc::clone(&most));
+        move |_: Job| {
+            let (finish, now, most) = (Arc::clone(&finish), Arc::clone(&now), Arc::clone(&most));
+            async move {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                finish.acquire().await.unwrap().forget();
+                now.fetch_sub(1, Ordering::SeqCst);
+                Ok::<_, &str>(())
+            }
+        }
+    };
+    let (stop, stopped) = oneshot::channel();
+    let consume = Consume::new(queue).concurrency(3);
+    let working = tokio::spawn(consume.run(async { drop(stopped.await) }, handler));
+    until(&house, async || now.load(Ordering::SeqCst) == 3).await;
+    finish.add_permits(4);
+    until(&house, async || ended(&house, StateKind::Done).await == 4 && now.load(Ordering::SeqCst) == 3).await;
+    stop.send(()).unwrap();
+    finish.add_permits(100);
+    soon(working).await.unwrap().unwrap();
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    assert_eq!(ended(&house, StateKind::Done).await, 7);
+    assert_eq!(ended(&house, StateKind::Pending).await, 3);
+}
+
+#[tokio::test]
+async fn a_fault_that_passes_is_waited_out_and_a_queue_that_is_gone_ends_the_loop() {
+    let house = House::open().await;
+    let queue = jobs(&house);
+    queue.publish("through".into()).await.unwrap();
+    house.store.break_down(bridge_core::StoreErrorKind::Unavailable);
+    let handler = |_: Job| async { Ok::<_, &str>(()) };
+    let working = tokio::spawn(Consume::new(queue).run(std::future::pending(), handler));
+    for _ in 0..20 {
+        house.clock.advance(Duration::from_millis(250));
+        tokio::task::yield_now().await;
+    }
+    house.store.mend();
+    until(&house, async || ended(&house, StateKind::Done).await == 1).await;
+    house.bridge.shutdown().await;
+    let ended = soon(async {
+        while !working.is_finished() {
+            house.clock.advance(Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        working.await
+    })
+    .await;
+    assert!(ended.unwrap().is_err(), "a loop over nothing has to end");
+}
+
+#[tokio::test]
+async fn what_is_no_job_is_rejected_with_the_reason() {
+    let house = House::open().await;
+    let queue = jobs(&house);
+    queue.publish("{\"n\": \"seven\"}".into()).await.unwrap();
+    queue.publish("{\"n\": 7}".into()).await.unwrap();
+
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        n: u32,
+    }
+    let handler = bridge_runtime::json(|job: Numbered| async move {
+        assert_eq!(job.n, 7);
+        Ok::<_, &str>(())
+    });
+    let (stop, stopped) = oneshot::channel();
+    let working = tokio::spawn(Consume::new(queue).run(async { drop(stopped.await) }, handler));
+    until(&house, async || ended(&house, StateKind::Done).await == 1).await;
+    stop.send(()).unwrap();
+    soon(working).await.unwrap().unwrap();
+    let dead = house.bridge.deliveries(StateKind::Dead, None, None, 100).await.unwrap().deliveries;
+    let error = dead[0].last_error.as_deref().unwrap();
+    assert!(error.starts_with("it is not what this consumer takes: invalid type: string \"seven\""), "{error}");
+}

@@ -1,0 +1,113 @@
+//! Mailboxes: how they stand, how they behave, and what an operator does with them.
+
+use std::time::Duration;
+
+use bridge_core::{Address, Class, MailboxSettings};
+use bridge_protocol::{Code, Mailbox, ON_BACKOFF, ORDERS, Page, Purge, Purged, SetMailbox};
+use bridge_runtime::{CallError, Purge as How, core::MailboxError};
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+
+use super::receive::LEASE;
+use crate::http::{
+    request::Request,
+    response::{Answer, Refusal, empty, json},
+};
+
+/// The address in the path.
+fn address(request: &Request) -> Result<Address, Refusal> {
+    let name = percent_decode_str(request.id()).decode_utf8().ok();
+    let shown: String = request.id().chars().take(64).collect();
+    let unknown = || Refusal::new(Code::UnknownMailbox).detail(format!("{shown} is no address of a mailbox"));
+    name.and_then(|name| name.parse().ok()).ok_or_else(unknown)
+}
+
+pub(super) async fn list(request: Request) -> Answer {
+    let limit = request.query.number("limit", 1..=1_000)?.map_or(100, |limit| limit as usize);
+    let after = request.query.parsed("cursor").map_err(|_| Code::InvalidCursor)?;
+    let found = request.shared.bridge.mailboxes(after, limit).await?;
+    let data: Vec<Mailbox> = found.mailboxes.iter().map(Into::into).collect();
+    let next_cursor = data.last().filter(|_| found.more).map(|last| last.name.clone());
+    Ok(json(StatusCode::OK, &Page { data, next_cursor }))
+}
+
+pub(super) async fn show(request: Request) -> Answer {
+    let view = request.shared.bridge.mailbox(address(&request)?).await?;
+    Ok(json(StatusCode::OK, &Mailbox::from(&view)))
+}
+
+pub(super) async fn set(mut request: Request) -> Answer {
+    let address = address(&request)?;
+    let wish: SetMailbox = request.optional_json().await?.unwrap_or_default();
+    let bridge = &request.shared.bridge;
+    let before = match bridge.mailbox(address.clone()).await {
+        Ok(view) => Some(view.mailbox.settings),
+        Err(CallError::Refused(MailboxError::Unknown(_))) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let settings = settings(wish, before.unwrap_or_else(|| address.default_settings()))?;
+    let view = bridge.set_mailbox(address, settings).await?;
+    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(json(status, &Mailbox::from(&view)))
+}
+
+fn settings(wish: SetMailbox, mut settings: MailboxSettings) -> Result<MailboxSettings, Refusal> {
+    let classes = Class::ALL.map(|class| (class.as_str(), class));
+    settings.class = meant("/class", wish.class.as_deref(), &classes)?.unwrap_or(settings.class);
+    settings.order = meant("/order", wish.order.as_deref(), &ORDERS)?.unwrap_or(settings.order);
+    settings.backoff = meant("/on_backoff", wish.on_backoff.as_deref(), &ON_BACKOFF)?.unwrap_or(settings.backoff);
+    if wish.lease_ms.is_some_and(|lease| !LEASE.contains(&lease)) {
+        let (least, most) = LEASE.into_inner();
+        return Err(Refusal::field("/lease_ms", format_args!("a whole number from {least} to {most}")));
+    }
+    for (pointer, number) in [("/max_pending", wish.max_pending), ("/max_failures", wish.max_failures)] {
+        if number == Some(0) {
+            return Err(Refusal::field(pointer, "a whole number from 1"));
+        }
+    }
+    if wish.max_pending_bytes.is_some_and(|bytes| bytes == 0 || bytes > i64::MAX.unsigned_abs()) {
+        return Err(Refusal::field("/max_pending_bytes", "a whole number from 1"));
+    }
+    settings.lease = wish.lease_ms.map(Duration::from_millis).or(settings.lease);
+    settings.max_pending = wish.max_pending.or(settings.max_pending);
+    settings.max_pending_bytes = wish.max_pending_bytes.or(settings.max_pending_bytes);
+    settings.max_failures = wish.max_failures.or(settings.max_failures);
+    Ok(settings)
+}
+
+/// What a word means, if there is one.
+fn meant<T: Copy>(pointer: &str, word: Option<&str>, words: &[(&str, T)]) -> Result<Option<T>, Refusal> {
+    let Some(word) = word else { return Ok(None) };
+    match words.iter().find(|(known, _)| *known == word) {
+        Some((_, meaning)) => Ok(Some(*meaning)),
+        None => {
+            let known: Vec<_> = words.iter().map(|(known, _)| *known).collect();
+            Err(Refusal::field(pointer, format_args!("one of {}", known.join(", "))))
+        }
+    }
+}
+
+pub(super) async fn delete(request: Request) -> Answer {
+    request.shared.bridge.delete_mailbox(address(&request)?).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn pause(request: Request) -> Answer {
+    let by = request.client()?.unwrap_or_else(|| request.principal.name.clone());
+    let view = request.shared.bridge.pause_mailbox(address(&request)?, by).await?;
+    Ok(json(StatusCode::OK, &Mailbox::from(&view)))
+}
+
+pub(super) async fn resume(request: Request) -> Answer {
+    let view = request.shared.bridge.resume_mailbox(address(&request)?).await?;
+    Ok(json(StatusCode::OK, &Mailbox::from(&view)))
+}
+
+/// Unless it is told not to be, a purge is only tried.
+pub(super) async fn purge(mut request: Request) -> Answer {
+    let address = address(&request)?;
+    let Purge { dry_run } = request.optional_json().await?.unwrap_or_default();
+    let how = if dry_run { How::Try } else { How::Do };
+    let purged = request.shared.bridge.purge_mailbox(address, how).await?;
+    Ok(json(StatusCode::OK, &Purged { dry_run, pending: purged.pending, leased: purged.leased }))
+}
