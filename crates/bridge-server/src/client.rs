@@ -104,6 +104,28 @@ impl Client {
         self.post_with(path, body, None, Duration::ZERO).await
     }
 
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).expect("a call has string keys and finite numbers");
+        let request = self.request(Method::PUT, path).header(header::CONTENT_TYPE, "application/json");
+        self.call(request.body(Full::from(body)), PATIENCE).await
+    }
+
+    /// Asks for something to be removed; there is no answer but that it is.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, path);
+        let exchange = async {
+            let (parts, body) = self.send(request.body(Full::default())).await?.into_parts();
+            Ok((parts.status, self.read(body).await?))
+        };
+        let (status, body) =
+            tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(self.silent()))?;
+        if status.is_success() { Ok(()) } else { Err(self.refused(status, &body)) }
+    }
+
     /// Posts with one more header, to an endpoint that may wait for so long before it answers.
     pub(crate) async fn post_with<T: DeserializeOwned>(
         &self,

@@ -1,11 +1,14 @@
 //! The command line: what can be asked for, and which file answers.
 
 mod check;
+mod dead;
+mod mailbox;
 mod mcp;
 mod message;
 mod output;
 mod serve;
 mod session;
+mod status;
 mod tail;
 
 use std::{ffi::OsString, io, process::ExitCode};
@@ -64,6 +67,16 @@ enum Command {
     Receive(message::Receive),
     /// Answer a message that was received
     Reply(message::Reply),
+    /// Tell why a delivery does not move, and when that changes
+    Why(dead::Why),
+    /// Look after what was given up
+    #[command(subcommand)]
+    Dead(dead::Dead),
+    /// Look after mailboxes: how they stand, how they behave
+    #[command(subcommand)]
+    Mailbox(mailbox::Mailbox),
+    /// Show whether the bridge works, and how much waits in it
+    Status(status::Status),
     /// Show what happens, as it happens
     Tail(tail::Tail),
     /// Check the data of a bridge that is not running
@@ -106,6 +119,10 @@ fn execute(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Send(send) => runtime.block_on(send.run(&client(), output)),
         Command::Receive(receive) => runtime.block_on(receive.run(&client(), output)),
         Command::Reply(reply) => runtime.block_on(reply.run(&client(), output)),
+        Command::Why(why) => runtime.block_on(why.run(&client(), output)),
+        Command::Dead(dead) => runtime.block_on(dead.run(&client(), output)),
+        Command::Mailbox(mailbox) => runtime.block_on(mailbox.run(&client(), output)),
+        Command::Status(status) => runtime.block_on(status.run(&client(), output)),
         Command::Tail(tail) => runtime.block_on(tail.run(&client(), output)),
         Command::Check(check) => check.run(output),
         Command::Mcp(mcp) => mcp.run(&runtime, &cli.url, output),

@@ -1,0 +1,144 @@
+//! `bridge why` and `bridge dead`: what does not move, and what was given up.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use bridge_core::{Address, DeliveryId, MessageId};
+use bridge_protocol::{Delivery, Page, RedriveDead, Redriven, Why as WireWhy};
+use clap::{Args, Subcommand};
+use percent_encoding::utf8_percent_encode;
+
+use super::{
+    mailbox::ENCODED,
+    output::{Output, shown_on_a_line, table},
+};
+use crate::client::Client;
+
+#[derive(Debug, Args)]
+pub(super) struct Why {
+    /// The delivery or the message: dlv_... or msg_...
+    #[arg(value_name = "ID", value_parser = delivery)]
+    id: DeliveryId,
+}
+
+/// Reads the id of a delivery, or of the message whose first delivery is meant.
+fn delivery(text: &str) -> Result<DeliveryId, &'static str> {
+    let message = || text.parse().map(|message: MessageId| DeliveryId::of(message, 0));
+    let id = if text.starts_with("msg_") { message() } else { text.parse() };
+    id.map_err(|_| "an id begins with dlv_ or msg_, as `bridge send` prints it")
+}
+
+impl Why {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
+        let why: WireWhy = client.get(&format!("/api/deliveries/{}/why", self.id)).await?;
+        output.result(&why, |why| format!("{} ({}): {}", why.delivery_id, why.state, shown_on_a_line(&why.text)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Dead {
+    /// List what was given up, newest first
+    List {
+        /// Of this mailbox alone
+        #[arg(long)]
+        mailbox: Option<Address>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+    },
+    /// Give dead letters another life: one by its id, some, or with --all every one
+    #[command(arg_required_else_help = true)]
+    Redrive {
+        /// One delivery or message
+        #[arg(value_name = "ID", value_parser = delivery, conflicts_with_all = ["all", "mailbox", "reason", "kind"])]
+        id: Option<DeliveryId>,
+        /// Every one there is
+        #[arg(long, conflicts_with_all = ["mailbox", "reason", "kind"])]
+        all: bool,
+        /// Those of this mailbox
+        #[arg(long)]
+        mailbox: Option<Address>,
+        /// Those given up for this reason, such as max_failures, rejected or expired
+        #[arg(long)]
+        reason: Option<String>,
+        /// Those with this type of message
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        /// At most so many a second
+        #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rate: u32,
+    },
+}
+
+impl Dead {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
+        match self {
+            Self::List { mailbox, limit } => {
+                let encoded = |mailbox: Address| utf8_percent_encode(&mailbox.to_string(), ENCODED).to_string();
+                let of = mailbox.map(|mailbox| format!("&mailbox={}", encoded(mailbox))).unwrap_or_default();
+                let page: Page<Delivery> = client.get(&format!("/api/dead-letters?limit={limit}{of}")).await?;
+                output.result(&page, told)?;
+            }
+            Self::Redrive { id: Some(id), .. } => {
+                let path = format!("/api/deliveries/{id}/redrive");
+                let made: serde_json::Value = client.post(&path, &serde_json::json!({})).await?;
+                output.result(&made, |made| {
+                    format!("{} waits anew", made["delivery_id"].as_str().unwrap_or_default())
+                })?;
+            }
+            Self::Redrive { mailbox, reason, kind, rate, .. } => {
+                let mailbox = mailbox.map(|mailbox| mailbox.to_string());
+                let wish = RedriveDead { mailbox, reason, kind, rate_per_s: Some(rate), ..RedriveDead::default() };
+                return redrive(wish, client, output).await;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Redrives call by call, until nothing is left.
+async fn redrive(mut wish: RedriveDead, client: &Client, output: &Output) -> Result<ExitCode> {
+    let mut all = Redriven { redriven: Vec::new(), refused: Vec::new(), next_cursor: None };
+    // No call lasts much longer than ten seconds.
+    wish.limit = wish.rate_per_s.map(|rate| (rate * 10).min(1_000));
+    loop {
+        let mut done: Redriven = client.post("/api/dead-letters/redrive", &wish).await?;
+        all.redriven.append(&mut done.redriven);
+        all.refused.append(&mut done.refused);
+        wish.cursor = done.next_cursor;
+        if wish.cursor.is_none() {
+            break;
+        }
+        output.note(&format!("{} so far", all.redriven.len()));
+    }
+    let refused = all.refused.len();
+    output.result(&all, |all| match refused {
+        0 => format!("{} wait anew", all.redriven.len()),
+        refused => {
+            let why = shown_on_a_line(&all.refused[0].error.title);
+            format!("{} wait anew, {refused} could not be redriven; the first: {why}", all.redriven.len())
+        }
+    })?;
+    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(page: &Page<Delivery>) -> String {
+    if page.data.is_empty() {
+        return "Nothing was given up.".to_owned();
+    }
+    let rows: Vec<_> = page
+        .data
+        .iter()
+        .map(|dead| {
+            let since = dead.receipts.dead.map(|at| at.to_string()).unwrap_or_default();
+            let reason = dead.reason.clone().unwrap_or_default();
+            let again = if dead.redriven_as.is_some() { "yes" } else { "" };
+            let error = dead.last_error.as_deref().map(shown_on_a_line).unwrap_or_default();
+            [dead.id.clone(), shown_on_a_line(&dead.mailbox), reason, since, again.to_owned(), error]
+        })
+        .collect();
+    let list = table(["DELIVERY", "MAILBOX", "REASON", "SINCE", "REDRIVEN", "LAST ERROR"], &rows);
+    let more = if page.next_cursor.is_some() { "\nThere are more; see --limit." } else { "" };
+    format!("{list}{more}")
+}
