@@ -7,4 +7,5 @@ mod arrows;
 mod bridge;
 mod cli;
 mod crash;
+mod faults;
 mod serve;
