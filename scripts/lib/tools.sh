@@ -43,6 +43,11 @@ need_nextest() { need_cargo_tool cargo-nextest@0.9.151; }
 need_hack() { need_cargo_tool cargo-hack@0.6.46; }
 need_deny() { need_cargo_tool cargo-deny@0.20.2; }
 
+# What the tests break things with that the program stands on.
+need_faults() {
+    have strace || apt_install strace
+}
+
 need_python() {
     python3 -c 'import ensurepip, venv' &>/dev/null || apt_install python3 python3-venv
 }

@@ -130,6 +130,10 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -150,7 +154,7 @@ impl Server {
 
     /// Processor time that the process has used so far, in hundredths of a second.
     pub(crate) fn processor_time(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
         // Behind the name, which may hold anything, the 12th and 13th word.
         let (_, rest) = stat.rsplit_once(')').unwrap();
         rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()

@@ -4,14 +4,17 @@
 //! `BRIDGE_TESTS_WITHOUT` leaves it out.
 
 mod full_disk;
+mod medium;
 mod small_disk;
+mod syscalls;
 
 use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use crate::bridge::{Answer, Http, look_again};
+use crate::bridge::{Answer, Http, PATIENCE, look_again};
 
 /// What a running server may take to see that the fault is over.
 const HEALED: Duration = Duration::from_secs(10);
@@ -24,6 +27,8 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 enum Needed {
     /// A file system of its own, mounted where only the test's processes see it.
     Mounts,
+    /// To see the system calls of a process, and have some fail.
+    Ptrace,
 }
 
 impl Needed {
@@ -139,4 +144,29 @@ async fn heals(http: &Http, url: &str) {
         }
     };
     tokio::time::timeout(HEALED, healed).await.unwrap_or_else(|_| panic!("it is not ready after {HEALED:?}"));
+}
+
+/// Has somebody wait for a message of a conversation that has none.
+async fn park(http: &Http, url: &str, session: &str) -> JoinHandle<Option<Answer>> {
+    let receive =
+        json!({ "mailbox": format!("session:{session}/agent"), "consumer": "agent", "wait_ms": 60_000 });
+    let (waits, receiving) = (http.clone(), format!("{url}/api/receive"));
+    let parked =
+        tokio::spawn(async move { waits.try_call(Method::POST, &receiving, None, Some(&receive)).await });
+    let seen = async {
+        while http.get(&format!("{url}/api/sessions/{session}")).await["presence"]["state"] == "away" {
+            look_again().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.expect("who waits is seen");
+    parked
+}
+
+/// Sends a message to who has waited for one all the time.
+async fn gets_what_it_waited_for(parked: JoinHandle<Option<Answer>>, http: &Http, url: &str, session: &str) {
+    let wanted = json!({ "text": "wanted", "from": "user" });
+    http.post(&format!("{url}/api/sessions/{session}/messages"), &wanted).await;
+    let (status, received) = parked.await.unwrap().expect("the server answers");
+    assert_eq!(status, 200, "{received}");
+    assert_eq!(received["deliveries"][0]["message"]["text"], "wanted", "{received}");
 }

@@ -2,11 +2,10 @@
 
 use std::process::Command;
 
-use http::Method;
 use serde_json::{Value, json};
 
-use super::{Sender, heals, ready, small_disk::SmallDisk};
-use crate::bridge::{Answer, Http, PATIENCE, Server, look_again, program, stderr, stdout};
+use super::{Sender, gets_what_it_waited_for, heals, park, ready, small_disk::SmallDisk};
+use crate::bridge::{Http, PATIENCE, Server, program, stderr, stdout};
 
 const DISK: u64 = 4 << 20;
 
@@ -36,23 +35,6 @@ async fn fill(sender: &mut Sender, disk: &SmallDisk, url: &str) {
     tokio::time::timeout(PATIENCE, filled).await.expect("a disk has an end");
 }
 
-/// Waits for a message of a conversation.
-fn park(http: &Http, url: &str, session: &str) -> tokio::task::JoinHandle<Option<Answer>> {
-    let receive =
-        json!({ "mailbox": format!("session:{session}/agent"), "consumer": "agent", "wait_ms": 60_000 });
-    let (http, url) = (http.clone(), format!("{url}/api/receive"));
-    tokio::spawn(async move { http.try_call(Method::POST, &url, None, Some(&receive)).await })
-}
-
-async fn is_parked(http: &Http, url: &str, session: &str) {
-    let parked = async {
-        while http.get(&format!("{url}/api/sessions/{session}")).await["presence"]["state"] == "away" {
-            look_again().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, parked).await.expect("who waits is seen");
-}
-
 #[tokio::test]
 async fn a_full_disk_refuses_what_is_new_keeps_the_rest_and_heals_with_space() {
     let Some(disk) = SmallDisk::new(DISK) else { return };
@@ -61,8 +43,7 @@ async fn a_full_disk_refuses_what_is_new_keeps_the_rest_and_heals_with_space() {
     let mut server = Server::of(serve(&disk));
     let url = server.url.clone();
     let quiet = http.open(&url).await;
-    let parked = park(&http, &url, &quiet);
-    is_parked(&http, &url, &quiet).await;
+    let parked = park(&http, &url, &quiet).await;
 
     let mut sender = Sender::new(&http, &url).await;
     fill(&mut sender, &disk, &url).await;
@@ -76,11 +57,7 @@ async fn a_full_disk_refuses_what_is_new_keeps_the_rest_and_heals_with_space() {
     disk.free(BALLAST);
     heals(&http, &url).await;
     sender.repeat_unconfirmed(&url).await;
-    let wanted = json!({ "text": "wanted", "from": "user" });
-    http.post(&format!("{url}/api/sessions/{quiet}/messages"), &wanted).await;
-    let (status, received) = parked.await.unwrap().expect("the server answers");
-    assert_eq!(status, 200, "{received}");
-    assert_eq!(received["deliveries"][0]["message"]["text"], "wanted", "{received}");
+    gets_what_it_waited_for(parked, &http, &url, &quiet).await;
 
     server.kill();
     let server = Server::of(serve(&disk));
