@@ -11,7 +11,7 @@ use bridge_transport::{HttpDoor, ServeSettings, Settings, serve};
 use tokio::net::{TcpListener, TcpSocket};
 use tower::util::BoxCloneSyncService;
 
-use crate::{config::Config, page};
+use crate::{config::Config, descriptors, page};
 
 /// How long the bridge may take to answer what was sent to it, once it stops. The connections have theirs after it.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -69,7 +69,9 @@ impl Server {
             }
             endpoint.close().await;
         };
-        serve(listener, door, ServeSettings::default(), stopped).await;
+        let mut settings = ServeSettings::default();
+        settings.connections = descriptors::connections(settings.connections);
+        serve(listener, door, settings, stopped).await;
     }
 }
 

@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod compose;
 mod config;
+mod descriptors;
 mod page;
 mod signal;
 mod telemetry;

@@ -3,6 +3,7 @@
 //! What a machine has to allow for that is named by [`Needed`]. Where it does not, the test fails and says so; only
 //! `BRIDGE_TESTS_WITHOUT` leaves it out.
 
+mod descriptors;
 mod full_disk;
 mod medium;
 mod small_disk;

@@ -170,49 +170,6 @@ async fn a_server_that_is_to_outlive_its_terminal_does() {
 }
 
 #[tokio::test]
-async fn a_server_without_sockets_rests_and_serves_again_when_there_are_some() {
-    let data = Data::new();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"ulimit -n 64; exec "$0" serve --json --listen 127.0.0.1:0 --data "$1""#]);
-    shell.arg(program().get_program()).arg(data.path());
-    let server = Server::of(shell);
-    let address = server.url.strip_prefix("http://").unwrap().to_owned();
-    let live = |stream: &mut TcpStream| {
-        write!(stream, "GET /health/live HTTP/1.1\r\nhost: {address}\r\n\r\n").unwrap();
-        let mut answer = [0; 15];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 200 OK");
-        // The rest of it, which is small, comes with it.
-        stream.read(&mut [0; 4096]).unwrap()
-    };
-    let connect = || {
-        let stream = TcpStream::connect(&address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    };
-    let mut open = connect();
-    live(&mut open);
-    let crowd: Vec<_> = (0..100).map(|_| connect()).collect();
-    poll(|| server.log().contains("no connection can be accepted now")).await;
-
-    let used = server.processor_time();
-    let rest = async {
-        loop {
-            live(&mut open);
-            look_again().await;
-        }
-    };
-    let _: Result<(), _> = tokio::time::timeout(Duration::from_secs(1), rest).await;
-    let used = server.processor_time() - used;
-    assert!(used < 50, "{used} hundredths of a second in one second of rest");
-
-    drop(crowd);
-    let http = Http::new();
-    let url = format!("{}/health/live", server.url);
-    tokio::time::timeout(Duration::from_secs(5), http.get(&url)).await.expect("it heals in time");
-}
-
-#[tokio::test]
 async fn the_data_belongs_to_one_process() {
     let data = Data::new();
     let server = Server::start(&data.path());
