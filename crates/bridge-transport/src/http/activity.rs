@@ -163,6 +163,10 @@ impl Activity {
         state.under_way.is_empty() && matches!(&state.protocol, Protocol::Http1(head) if head.bytes > 0)
     }
 
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.lock().protocol, Protocol::Http2 { .. })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! One connection: its requests, and how long it may do nothing.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -111,12 +111,21 @@ impl Connection {
         }
     }
 
-    /// Returns when the door is closed, and the connection had a request to be told so or made none for a while.
+    /// Returns when the door is closed, and the client can be told so without an answer.
+    ///
+    /// A client of HTTP/1 that is between two requests may be sending the next one just now. It would be cut off: for a
+    /// while each answer says that it is the last one instead. HTTP/2 tells a client what was not looked at.
     async fn last_request(&self, activity: &Activity) {
         self.door.closing().cancelled().await;
         let deadline = self.clock.now() + self.settings.linger;
+        let asked = async {
+            activity.asked.cancelled().await;
+            if !activity.is_http2() {
+                pending::<()>().await;
+            }
+        };
         tokio::select! {
-            () = activity.asked.cancelled() => {}
+            () = asked => {}
             () = self.clock.sleep_until(deadline) => {}
         }
     }

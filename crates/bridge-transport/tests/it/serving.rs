@@ -171,6 +171,21 @@ async fn a_server_that_stops_says_so_to_who_comes_and_is_gone_when_nothing_is_le
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
 }
 
+#[tokio::test]
+async fn a_client_between_two_calls_is_told_that_the_server_stops() {
+    let server = Server::start().await;
+    let mut raw = server.connect().await;
+    raw.write(LIVE).await;
+    raw.until("live").await;
+    let stopped = server.stop();
+    until(async || server.get("/health/ready").await.status == 503).await;
+    raw.write("GET /api/sessions HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    let told = raw.rest().await;
+    assert!(told.contains("HTTP/1.1 503 ") && told.contains("shutting_down"), "{told}");
+    assert!(told.contains("\r\nconnection: close\r\n"), "{told}");
+    in_time(&server.clock, Duration::from_millis(100), stopped).await.unwrap();
+}
+
 /// A call that goes on for as long as the test wants.
 #[derive(Clone, Default)]
 struct LongCall {
