@@ -189,6 +189,16 @@ pub(crate) async fn look_again() {
 /// A status and a JSON body.
 pub(crate) type Answer = (u16, Value);
 
+/// Why a call has no whole answer.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the reason is for whoever reads of the failure")]
+pub(crate) enum Unanswered {
+    /// Nobody listens.
+    NoConnection,
+    /// It was sent, and what came back is not whole.
+    Cut(String),
+}
+
 /// Speaks HTTP and JSON.
 #[derive(Clone)]
 pub(crate) struct Http(legacy::Client<HttpConnector, Full<Bytes>>);
@@ -206,6 +216,17 @@ impl Http {
         key: Option<&str>,
         body: Option<&Value>,
     ) -> Option<Answer> {
+        self.call(method, url, key, body).await.ok()
+    }
+
+    /// Calls, or says why there was no whole answer.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        key: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Answer, Unanswered> {
         let mut request = Request::builder().method(method).uri(url);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
@@ -217,10 +238,17 @@ impl Http {
             None => request.body(Full::default()).unwrap(),
         };
         let exchange = async {
-            let response = self.0.request(request).await.ok()?;
+            let response = self.0.request(request).await.map_err(|error| {
+                if error.is_connect() {
+                    Unanswered::NoConnection
+                } else {
+                    Unanswered::Cut(format!("{error:?}"))
+                }
+            })?;
             let status = response.status().as_u16();
-            let body = response.into_body().collect().await.ok()?.to_bytes();
-            Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+            let body = response.into_body().collect().await;
+            let body = body.map_err(|error| Unanswered::Cut(format!("{error:?}")))?.to_bytes();
+            Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
         };
         tokio::time::timeout(PATIENCE, exchange).await.expect("an answer comes in time")
     }

@@ -1,13 +1,14 @@
 //! How a server starts, refuses to start, and stops.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,28 +17,37 @@ use http::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::bridge::{Data, Http, PATIENCE, Server, look_again, program, run, stderr, stdout};
+use crate::bridge::{Data, Http, PATIENCE, Server, Unanswered, look_again, program, run, stderr, stdout};
 
 /// What a server may take to stop when nothing holds it up but its clients.
 const STOP: Duration = Duration::from_secs(10);
 
-#[tokio::test]
+/// Who calls a server all the time while it is told to stop.
+const SENDERS: usize = 64;
+const WAITING: usize = 16;
+const STREAMS: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_told_to_stop_loses_nothing_it_confirmed() {
     let data = Data::new();
     let http = Http::new();
     let mut server = Server::start(&data.path());
     let session = http.open(&server.url).await;
     let url = format!("{}/api/sessions/{session}/messages", server.url);
-    let waits =
-        tokio::spawn(wait_for_a_message(http.clone(), server.url.clone(), http.open(&server.url).await));
-    let mut stream = follow(&server.url);
+    let mut waiting = Vec::new();
+    for _ in 0..WAITING {
+        let session = http.open(&server.url).await;
+        waiting.push(tokio::spawn(wait_for_a_message(http.clone(), server.url.clone(), session)));
+    }
+    let streams: Vec<_> = (0..STREAMS).map(|_| follow(&server.url)).collect();
 
-    let enough = Arc::new(AtomicBool::new(false));
-    let senders: Vec<_> = (0..4)
+    let enough = Arc::new(AtomicUsize::new(0));
+    let senders: Vec<_> = (0..SENDERS)
         .map(|sender| tokio::spawn(send_until_refused(http.clone(), url.clone(), sender, enough.clone())))
         .collect();
-    poll(|| enough.load(Ordering::SeqCst)).await;
+    poll(|| enough.load(Ordering::SeqCst) == SENDERS).await;
     server.signal(Signal::TERM);
+    is_not_ready(&server.url).await;
     let status = server.ended(STOP).await;
     assert_eq!(status.code(), Some(0), "{}", server.log());
 
@@ -45,47 +55,66 @@ async fn a_server_that_is_told_to_stop_loses_nothing_it_confirmed() {
     for sender in senders {
         confirmed.extend(tokio::time::timeout(PATIENCE, sender).await.unwrap().unwrap());
     }
-    waits.await.unwrap();
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).unwrap();
-    assert!(
-        rest.ends_with(b"0\r\n\r\n"),
-        "the stream of events was cut off: {}",
-        String::from_utf8_lossy(&rest)
-    );
+    for waits in waiting {
+        waits.await.unwrap();
+    }
+    for mut stream in streams {
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        let end = String::from_utf8_lossy(&rest);
+        assert!(end.ends_with("0\r\n\r\n"), "the stream of events was cut off: {end}");
+    }
 
     let server = Server::start(&data.path());
     let stored = http.messages(&server.url, &session).await;
-    let stored: Vec<_> = stored.iter().map(|message| message["id"].as_str().unwrap()).collect();
+    let stored: HashSet<_> = stored.iter().map(|message| message["id"].as_str().unwrap()).collect();
     for id in &confirmed {
-        assert!(stored.contains(&id.as_str()), "{id} was confirmed and is gone");
+        assert!(stored.contains(id.as_str()), "{id} was confirmed and is gone");
     }
-    assert!(confirmed.len() >= 20);
+    assert!(confirmed.len() >= SENDERS * ENOUGH);
 }
 
-async fn send_until_refused(http: Http, url: String, sender: usize, enough: Arc<AtomicBool>) -> Vec<String> {
+/// What each sender sends before the server stops.
+const ENOUGH: usize = 5;
+
+/// Each call is confirmed or refused with 503, and none is cut off; in the end nobody listens.
+async fn send_until_refused(http: Http, url: String, sender: usize, enough: Arc<AtomicUsize>) -> Vec<String> {
     let mut confirmed = Vec::new();
     loop {
         let message = json!({ "text": format!("{sender}-{}", confirmed.len()), "from": "user" });
-        match http.try_call(Method::POST, &url, None, Some(&message)).await {
-            Some((200..300, answer)) => confirmed.push(answer["message_id"].as_str().unwrap().to_owned()),
-            Some((503, _)) | None => return confirmed,
-            Some((status, answer)) => panic!("{status} {answer}"),
+        match http.call(Method::POST, &url, None, Some(&message)).await {
+            Ok((200..300, answer)) => confirmed.push(answer["message_id"].as_str().unwrap().to_owned()),
+            Ok((503, _)) | Err(Unanswered::NoConnection) => return confirmed,
+            other => panic!("{other:?}"),
         }
-        if confirmed.len() == 20 {
-            enough.store(true, Ordering::SeqCst);
+        if confirmed.len() == ENOUGH {
+            enough.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
 
-/// An agent that waits when the server stops is sent home, or finds the connection closed.
+/// An agent that waits when the server stops is sent home.
 async fn wait_for_a_message(http: Http, url: String, session: String) {
     let receive = json!({ "mailbox": format!("session:{session}/agent"), "wait_ms": 60_000 });
-    match http.try_call(Method::POST, &format!("{url}/api/receive"), None, Some(&receive)).await {
-        Some((200, received)) => assert_eq!(received["directive"]["reason"], "shutting_down", "{received}"),
-        Some((503, _)) | None => {}
-        Some((status, answer)) => panic!("{status} {answer}"),
+    match http.call(Method::POST, &format!("{url}/api/receive"), None, Some(&receive)).await {
+        Ok((200, received)) => assert_eq!(received["directive"]["reason"], "shutting_down", "{received}"),
+        other => panic!("{other:?}"),
     }
+}
+
+/// Sees that the server is not ready any more, within a second.
+async fn is_not_ready(url: &str) {
+    let ready = format!("{url}/health/ready");
+    let refused = async {
+        loop {
+            match Http::new().call(Method::GET, &ready, None, None).await {
+                Ok((200, _)) => look_again().await,
+                Ok((503, told)) => return assert_eq!(told["checks"]["server"], "shutting_down", "{told}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), refused).await.expect("a stopping server is not ready");
 }
 
 /// Opens a stream of events by hand, so that its end can be looked at byte by byte.
@@ -115,32 +144,25 @@ async fn poll(mut condition: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn a_stopping_server_is_not_ready_and_a_second_signal_ends_it_at_once() {
-    let data = Data::new();
-    let http = Http::new();
-    let mut server = Server::start(&data.path());
-    let ready = format!("{}/health/ready", server.url);
-    assert_eq!(http.get(&ready).await["status"].as_str(), Some("ready"));
+    for second in [Signal::TERM, Signal::INT] {
+        let data = Data::new();
+        let http = Http::new();
+        let mut server = Server::start(&data.path());
+        let ready = format!("{}/health/ready", server.url);
+        assert_eq!(http.get(&ready).await["status"].as_str(), Some("ready"));
 
-    // A call that never arrives whole: the server waits for it as long as it may.
-    let address = server.url.strip_prefix("http://").unwrap().to_owned();
-    let mut unfinished = TcpStream::connect(&address).unwrap();
-    write!(unfinished, "GET /api/sessions HTTP/1.1\r\nhost: {address}\r\n").unwrap();
-    http.get(&ready).await;
+        // A call that never arrives whole: the server waits for it as long as it may.
+        let address = server.url.strip_prefix("http://").unwrap().to_owned();
+        let mut unfinished = TcpStream::connect(&address).unwrap();
+        write!(unfinished, "GET /api/sessions HTTP/1.1\r\nhost: {address}\r\n").unwrap();
+        http.get(&ready).await;
 
-    server.signal(Signal::TERM);
-    let refused = async {
-        loop {
-            match Http::new().try_call(Method::GET, &ready, None, None).await {
-                Some((200, _)) => look_again().await,
-                Some((503, told)) => return assert_eq!(told["checks"]["server"], "shutting_down", "{told}"),
-                other => panic!("{other:?}"),
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(1), refused).await.expect("a stopping server is not ready");
-    server.signal(Signal::INT);
-    let status = server.ended(Duration::from_secs(1)).await;
-    assert_eq!(status.code(), Some(1), "{}", server.log());
+        server.signal(Signal::TERM);
+        is_not_ready(&server.url).await;
+        server.signal(second);
+        let status = server.ended(Duration::from_secs(1)).await;
+        assert_eq!(status.code(), Some(1), "{}", server.log());
+    }
 }
 
 #[tokio::test]
