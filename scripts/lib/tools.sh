@@ -45,7 +45,7 @@ need_deny() { need_cargo_tool cargo-deny@0.20.2; }
 
 # What the tests break things with that the program stands on.
 need_faults() {
-    have strace || apt_install strace
+    have strace && have faketime || apt_install faketime strace
 }
 
 need_python() {

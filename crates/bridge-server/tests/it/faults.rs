@@ -3,6 +3,7 @@
 //! What a machine has to allow for that is named by [`Needed`]. Where it does not, the test fails and says so; only
 //! `BRIDGE_TESTS_WITHOUT` leaves it out.
 
+mod clock;
 mod descriptors;
 mod full_disk;
 mod medium;
@@ -30,6 +31,8 @@ enum Needed {
     Mounts,
     /// To see the system calls of a process, and have some fail.
     Ptrace,
+    /// A wall clock that only some processes see.
+    Faketime,
 }
 
 impl Needed {
@@ -49,7 +52,7 @@ impl Needed {
     fn is_missing(self, why: &str) -> ! {
         let name = format!("{self:?}").to_lowercase();
         panic!(
-            "this test needs {name}, and they do not work here: {why}. docs/testing.md tells what to change on this \
+            "this test needs {name}, which does not work here: {why}. docs/testing.md tells what to change on this \
              machine; BRIDGE_TESTS_WITHOUT={name} leaves these tests out"
         );
     }
