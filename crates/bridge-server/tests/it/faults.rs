@@ -7,6 +7,7 @@ mod clock;
 mod descriptors;
 mod full_disk;
 mod medium;
+mod read_only;
 mod small_disk;
 mod syscalls;
 

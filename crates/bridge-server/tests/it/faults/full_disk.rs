@@ -1,7 +1,5 @@
 //! A disk without space: what was confirmed stays, reads go on, and space is all that is needed.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use super::{Sender, gets_what_it_waited_for, heals, park, ready, small_disk::SmallDisk};
@@ -11,12 +9,6 @@ const DISK: u64 = 4 << 20;
 
 /// What is on the disk besides the data, and can be removed.
 const BALLAST: &str = "ballast";
-
-fn serve(disk: &SmallDisk) -> Command {
-    let mut program = program();
-    program.args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(disk.data());
-    disk.enter(&program)
-}
 
 /// Sends until the disk is full, and stays so.
 async fn fill(sender: &mut Sender, disk: &SmallDisk, url: &str) {
@@ -40,7 +32,7 @@ async fn a_full_disk_refuses_what_is_new_keeps_the_rest_and_heals_with_space() {
     let Some(disk) = SmallDisk::new(DISK) else { return };
     disk.take(BALLAST, 2 << 20);
     let http = Http::new();
-    let mut server = Server::of(serve(&disk));
+    let mut server = Server::of(disk.serve());
     let url = server.url.clone();
     let quiet = http.open(&url).await;
     let parked = park(&http, &url, &quiet).await;
@@ -60,7 +52,7 @@ async fn a_full_disk_refuses_what_is_new_keeps_the_rest_and_heals_with_space() {
     gets_what_it_waited_for(parked, &http, &url, &quiet).await;
 
     server.kill();
-    let server = Server::of(serve(&disk));
+    let server = Server::of(disk.serve());
     sender.lost_nothing(&server.url).await;
 }
 
@@ -69,16 +61,16 @@ async fn a_server_that_starts_on_a_full_disk_reads_and_heals_with_space() {
     let Some(disk) = SmallDisk::new(DISK) else { return };
     disk.take(BALLAST, 2 << 20);
     let http = Http::new();
-    let mut server = Server::of(serve(&disk));
+    let mut server = Server::of(disk.serve());
     let mut sender = Sender::new(&http, &server.url).await;
     fill(&mut sender, &disk, &server.url).await;
     server.kill();
 
     // What was refused last may leave room for the little that a start writes: until there is none for that either.
-    let mut server = Server::of(serve(&disk));
+    let mut server = Server::of(disk.serve());
     while ready(&http, &server.url).await != (503, json!("full")) {
         server.kill();
-        server = Server::of(serve(&disk));
+        server = Server::of(disk.serve());
     }
     let url = server.url.clone();
     assert_eq!(sender.send(&url).await.0, 507);
@@ -91,7 +83,7 @@ async fn a_server_that_starts_on_a_full_disk_reads_and_heals_with_space() {
     server.kill();
     let check = disk.enter(program().arg("check").arg("--data").arg(disk.data())).output().unwrap();
     assert!(check.status.success(), "{}{}", stdout(&check), stderr(&check));
-    let server = Server::of(serve(&disk));
+    let server = Server::of(disk.serve());
     sender.lost_nothing(&server.url).await;
 }
 
@@ -99,7 +91,7 @@ async fn a_server_that_starts_on_a_full_disk_reads_and_heals_with_space() {
 async fn a_new_server_on_a_full_disk_says_that_there_is_no_space() {
     let Some(disk) = SmallDisk::new(DISK) else { return };
     disk.fill(BALLAST);
-    let output = serve(&disk).output().unwrap();
+    let output = disk.serve().output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     let said = stderr(&output);
     assert!(said.contains("There is no space left for the data in") && said.contains("data"), "{said}");
@@ -108,6 +100,6 @@ async fn a_new_server_on_a_full_disk_says_that_there_is_no_space() {
     // What it began is no obstacle once there is space.
     disk.free(BALLAST);
     let http = Http::new();
-    let server = Server::of(serve(&disk));
+    let server = Server::of(disk.serve());
     assert_eq!(ready(&http, &server.url).await, (200, Value::from("ok")));
 }

@@ -11,6 +11,7 @@ use rustix::process::getuid;
 use tempfile::TempDir;
 
 use super::Needed;
+use crate::bridge::program;
 
 /// A mount that only the processes in its namespace see, and that is gone with the last of them.
 pub(super) struct SmallDisk {
@@ -44,7 +45,14 @@ impl SmallDisk {
         Needed::Mounts.is_missing(&refusals.join("; "))
     }
 
-    /// The same program, run where the disk is seen.
+    /// The program, with its data on the disk.
+    pub(super) fn serve(&self) -> Command {
+        let mut program = program();
+        program.args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(self.data());
+        self.enter(&program)
+    }
+
+    /// The same command, run where the disk is seen.
     pub(super) fn enter(&self, program: &Command) -> Command {
         let mut entered = Command::new("nsenter");
         entered.arg("--target").arg(self.holder.id().to_string()).arg("--mount");
