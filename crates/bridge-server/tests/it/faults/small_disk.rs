@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, ErrorKind, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use rustix::process::getuid;
@@ -47,25 +47,39 @@ impl SmallDisk {
 
     /// The program, with its data on the disk.
     pub(super) fn serve(&self) -> Command {
+        self.enter(&self.program())
+    }
+
+    /// What the program says that cannot serve. If it can after all, it is ended.
+    pub(super) fn serve_in_vain(&self) -> Output {
+        self.entering(&["timeout", "60"], &self.program()).output().unwrap()
+    }
+
+    fn program(&self) -> Command {
         let mut program = program();
         program.args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(self.data());
-        self.enter(&program)
+        program
     }
 
     /// The same command, run where the disk is seen.
-    pub(super) fn enter(&self, program: &Command) -> Command {
+    pub(super) fn enter(&self, command: &Command) -> Command {
+        self.entering(&[], command)
+    }
+
+    fn entering(&self, through: &[&str], command: &Command) -> Command {
         let mut entered = Command::new("nsenter");
         entered.arg("--target").arg(self.holder.id().to_string()).arg("--mount");
         if !same_users(self.holder.id()) {
             entered.args(["--user", "--preserve-credentials"]);
         }
-        entered.arg("--").arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
-        for (name, value) in program.get_envs() {
+        entered.arg("--").args(through).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
             match value {
                 Some(value) => entered.env(name, value),
                 None => entered.env_remove(name),
             };
         }
+        entered.stdin(Stdio::null());
         entered
     }
 
