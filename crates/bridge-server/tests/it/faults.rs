@@ -8,6 +8,7 @@ mod descriptors;
 mod full_disk;
 mod medium;
 mod read_only;
+mod recovery;
 mod small_disk;
 mod syscalls;
 
