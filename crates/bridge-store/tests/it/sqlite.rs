@@ -3,6 +3,7 @@
 
 mod damage;
 mod directory;
+mod pages;
 mod version_2;
 mod writer;
 

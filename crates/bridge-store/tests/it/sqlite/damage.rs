@@ -170,18 +170,38 @@ async fn a_log_that_is_damaged_before_its_end_is_refused() {
 }
 
 #[tokio::test]
-async fn a_log_that_was_cut_loses_what_was_cut_and_no_more() {
+async fn a_log_that_was_cut_anywhere_in_its_last_commit_loses_that_and_no_more() {
     let directory = Directory::new();
     let store = directory.open().unwrap();
-    publish(&store, 1..=5).await;
-    let length = fs::metadata(directory.file("bridge.db-wal")).unwrap().len();
+    publish(&store, 1..=4).await;
+    let before = fs::metadata(directory.file("bridge.db-wal")).unwrap().len();
+    let owner = acquire(&store).await.unwrap();
+    let acquired = fs::metadata(directory.file("bridge.db-wal")).unwrap().len();
+    store.commit(&owner, &samples::publish(5)).await.unwrap();
+    let whole = fs::metadata(directory.file("bridge.db-wal")).unwrap().len();
+    assert!(before < acquired && acquired < whole, "{before}, {acquired}, {whole}");
+    // The ends of its frames, beside them, and places between.
+    let frame = 24 + 4_096;
+    let ends =
+        (acquired..whole).step_by(frame).flat_map(|end| [end, end + 1, end + 24, end + frame as u64 - 1]);
+    for length in ends.chain((acquired..whole).step_by(1_021)) {
+        let left = killed(&directory);
+        let log = fs::File::options().write(true).open(left.file("bridge.db-wal")).unwrap();
+        log.set_len(length).unwrap();
+        let store = left.open().unwrap_or_else(|error| panic!("cut to {length} of {whole}: {error}"));
+        let log = store.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.unwrap();
+        assert_eq!((log.head, log.events.len()), (Seq(4), 4), "cut to {length} of {whole}");
+        let gone = store.get(SHARD, &[RowKey::Message(samples::message_id(5))]).await.unwrap();
+        assert_eq!(gone, [None], "cut to {length} of {whole}");
+        // And goes on from there.
+        let owner = acquire(&store).await.unwrap();
+        store.commit(&owner, &samples::publish(5)).await.unwrap();
+        drop(store);
+        assert!(verify(left.0.path()).unwrap().is_sound(), "cut to {length} of {whole}");
+    }
     let left = killed(&directory);
-    let log = fs::File::options().write(true).open(left.file("bridge.db-wal")).unwrap();
-    log.set_len(length - 100).unwrap();
     let reopened = left.open().unwrap();
-    let log = reopened.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.unwrap();
-    assert_eq!(log.head, Seq(4));
-    assert!(log.events.len() == 4);
+    assert_eq!(reopened.read_log(SHARD, Scope::All, Seq::ZERO, 10).await.unwrap().head, Seq(5));
 }
 
 #[tokio::test]
