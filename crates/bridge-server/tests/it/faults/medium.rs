@@ -52,7 +52,10 @@ async fn break_down(calls: &str, error: &str, end: End) {
     let unusable = async {
         while ready(&http, &url).await.0 == 200 || sender.unconfirmed.len() < 5 {
             let (status, answer) = sender.send(&url).await;
-            assert!(matches!(status, 503 | 507), "confirmed by a disk that fails: {status} {answer}");
+            let code = answer["code"].as_str().unwrap_or_default();
+            let is_told =
+                matches!((status, code), (503, "outcome_unknown" | "unavailable") | (507, "store_full"));
+            assert!(is_told, "by a disk that fails: {status} {answer}");
         }
     };
     tokio::time::timeout(PATIENCE, unusable).await.expect("the fault is seen");
