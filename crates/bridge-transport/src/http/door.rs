@@ -117,6 +117,7 @@ impl Builder {
             pages: Semaphore::new(PAGES),
             streams: Arc::new(Semaphore::new(limits.streams)),
             closing,
+            given_up: CancellationToken::new(),
             watchers: Watchers::default(),
             polls: Polls::default(),
             request_ids: RequestIds::default(),
@@ -152,6 +153,8 @@ pub(crate) struct Shared {
     /// The turns of those who make a page of messages. A page takes memory before it is counted as an answer.
     pub(crate) pages: Semaphore,
     pub(crate) closing: CancellationToken,
+    /// Set when calls under way are not waited for any longer.
+    given_up: CancellationToken,
     pub(crate) watchers: Watchers,
     pub(crate) polls: Polls,
     guard: Guard,
@@ -174,6 +177,11 @@ impl HttpDoor {
     /// to stop, and ends its connections.
     pub fn close(&self) {
         self.shared.closing.cancel();
+    }
+
+    /// Answers the calls that are still under way: nobody knows what will come of them.
+    pub(crate) fn give_up(&self) {
+        self.shared.given_up.cancel();
     }
 
     /// The answer to a client that has sent no request yet.
@@ -370,8 +378,13 @@ impl Admitted {
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let Self { shared, target, id, span } = self;
         let (parts, body) = request.into_parts();
-        let answer = AssertUnwindSafe(shared.call(parts, body, target)).catch_unwind().instrument(span).await;
-        let answer = answer.unwrap_or_else(|_| Err(Code::Internal.into()));
+        let given_up = shared.given_up.clone();
+        let call = AssertUnwindSafe(shared.call(parts, body, target)).catch_unwind().instrument(span);
+        let answer = tokio::select! {
+            biased;
+            answer = call => answer.unwrap_or_else(|_| Err(Code::Internal.into())),
+            () = given_up.cancelled() => Err(Code::OutcomeUnknown.into()),
+        };
         answer.unwrap_or_else(|refusal| refusal.into_response(&id))
     }
 }

@@ -74,7 +74,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// Then [`HttpDoor::close`] is called, and each connection ends with the request it has under way, or at once. Who comes
 /// meanwhile is told: connections are accepted while others are open, for [`linger`](ServeSettings::linger) at least. What
-/// is still open after [`grace`](ServeSettings::grace) is cut. Returns when every connection has ended.
+/// is still under way after [`grace`](ServeSettings::grace) is answered with 503 `outcome_unknown`, and what is still open
+/// a `linger` later is cut. Returns when every connection has ended.
 ///
 /// # Example
 /// ```
@@ -197,9 +198,14 @@ impl Server {
         tokio::select! {
             () = self.accept(&listener) => {}
             () = ended => {}
-            () = self.clock.sleep_until(now + self.settings.grace) => self.cut.cancel(),
+            () = self.clock.sleep_until(now + self.settings.grace) => self.door.give_up(),
         }
         drop(listener);
+        let told = self.clock.now() + self.settings.linger;
+        tokio::select! {
+            () = self.connections.wait() => return,
+            () = self.clock.sleep_until(told) => self.cut.cancel(),
+        }
         self.connections.wait().await;
     }
 }

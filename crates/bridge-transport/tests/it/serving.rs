@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bridge_transport::{Body, Mounted, ServeSettings};
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::json;
 use tokio::sync::Notify;
 use tower::service_fn;
@@ -244,7 +244,7 @@ async fn a_call_whose_body_is_still_coming_is_told_that_the_server_stops() {
 }
 
 #[tokio::test]
-async fn a_call_that_does_not_end_is_cut_when_its_time_is_over() {
+async fn a_call_that_does_not_end_is_told_so_when_its_time_is_over() {
     let call = LongCall::default();
     let server = call.server().await;
     let stop = async {
@@ -254,6 +254,22 @@ async fn a_call_that_does_not_end_is_cut_when_its_time_is_over() {
         assert_eq!(server.get("/health/ready").await.status, 503);
         in_time(&server.clock, Duration::from_millis(100), stopped).await.unwrap();
     };
-    let (cut, ()) = tokio::join!(server.raw("GET /long HTTP/1.1\r\nhost: localhost\r\n\r\n"), stop);
-    assert_eq!(cut, "");
+    let (told, ()) = tokio::join!(server.raw("GET /long HTTP/1.1\r\nhost: localhost\r\n\r\n"), stop);
+    assert!(told.contains("HTTP/1.1 503 ") && told.contains("outcome_unknown"), "{told}");
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_cut_when_its_time_is_over() {
+    let service = service_fn(|_: Request<Body>| async {
+        Ok::<_, Infallible>(Response::new(StreamBody::new(futures_util::stream::pending()).boxed_unsync()))
+    });
+    let server =
+        Server::with(|door| door.mount("/endless", Mounted::new(service)), ServeSettings::default()).await;
+    let mut raw = server.connect().await;
+    raw.write("GET /endless HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    raw.until("200 OK").await;
+    let stopped = server.stop();
+    until(async || server.get("/health/ready").await.status == 503).await;
+    in_time(&server.clock, Duration::from_millis(100), stopped).await.unwrap();
+    raw.rest().await;
 }
