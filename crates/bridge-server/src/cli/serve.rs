@@ -76,13 +76,9 @@ async fn serve(config: &Config, output: &Output) -> Result<ExitCode> {
     };
     tracing::info!(signal, "the bridge stops; a second signal ends it at once");
     stop.cancel();
+    leave_in_time();
     tokio::select! {
-        stopped = tokio::time::timeout(STOP, running) => {
-            if stopped.is_err() {
-                tracing::error!("the bridge did not stop in time");
-                leave(1);
-            }
-        }
+        () = running => {}
         signal = signals.another() => {
             tracing::warn!(signal, "the bridge ends at once");
             leave(1);
@@ -90,6 +86,21 @@ async fn serve(config: &Config, output: &Output) -> Result<ExitCode> {
     }
     tracing::info!("the bridge has stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sees to it that the process ends, also if a thread that waits for its disk holds up everything, the end of this runtime
+/// with it.
+#[expect(clippy::disallowed_methods, reason = "whatever else keeps time here may be held up")]
+fn leave_in_time() {
+    let watch = || {
+        std::thread::sleep(STOP);
+        tracing::error!("the bridge did not stop in time");
+        leave(1);
+    };
+    let watching = std::thread::Builder::new().name("bridge-stop".to_owned()).spawn(watch);
+    if let Err(error) = watching {
+        tracing::warn!(%error, "nobody watches how long the bridge takes to stop");
+    }
 }
 
 /// Ends the process now, whatever it is doing. What was confirmed is on disk.

@@ -154,10 +154,20 @@ impl Server {
 
     /// Processor time that the process has used so far, in hundredths of a second.
     pub(crate) fn processor_time(&self) -> u64 {
+        let stat = self.stat();
+        stat[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
+    /// Whether the process has come to its end, as far as that is up to itself.
+    pub(crate) fn has_left(&self) -> bool {
+        self.stat()[0] == "Z"
+    }
+
+    /// What the system says of the process: the words behind its name, which may hold anything.
+    fn stat(&self) -> Vec<String> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
-        // Behind the name, which may hold anything, the 12th and 13th word.
-        let (_, rest) = stat.rsplit_once(')').unwrap();
-        rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+        let (_, words) = stat.rsplit_once(')').unwrap();
+        words.split_whitespace().map(str::to_owned).collect()
     }
 
     /// Files and sockets that the process has open.

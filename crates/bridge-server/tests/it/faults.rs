@@ -125,14 +125,17 @@ impl Sender {
 
     /// What can be read whatever is broken: that the server lives, the conversation, the log.
     async fn reads_go_on(&self, url: &str) {
-        for path in
-            ["/health/live", "/api/events?limit=100", &format!("/api/sessions/{}/messages", self.session)]
-        {
-            let url = format!("{url}{path}");
-            let read = tokio::time::timeout(AT_ONCE, self.http.get(&url)).await;
-            read.unwrap_or_else(|_| panic!("{path} is not answered within {AT_ONCE:?}"));
+        let messages = format!("/api/sessions/{}/messages", self.session);
+        for path in ["/health/live", "/api/events?limit=100", &messages] {
+            answers_at_once(&self.http, url, path).await;
         }
     }
+}
+
+async fn answers_at_once(http: &Http, url: &str, path: &str) {
+    let url = format!("{url}{path}");
+    let answered = tokio::time::timeout(AT_ONCE, http.get(&url)).await;
+    answered.unwrap_or_else(|_| panic!("{path} is not answered within {AT_ONCE:?}"));
 }
 
 /// What `/health/ready` says, and what of the store.

@@ -1,8 +1,15 @@
 //! A disk that fails to write or to flush: nothing is confirmed that may not be there.
 
-use super::{Sender, gets_what_it_waited_for, heals, park, ready, syscalls::Broken};
-use crate::bridge::{Data, Http, PATIENCE, Server};
+use std::time::Duration;
 
+use http::Method;
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::{Sender, answers_at_once, gets_what_it_waited_for, heals, park, ready, syscalls::Broken};
+use crate::bridge::{Data, Http, PATIENCE, Server, look_again};
+
+const STOP: Duration = Duration::from_secs(10);
 const FLUSHES: &str = "fsync,fdatasync";
 const WRITES: &str = "pwrite64";
 
@@ -103,4 +110,48 @@ async fn a_kill_while_the_disk_fails_loses_nothing_that_was_confirmed() {
     break_down(FLUSHES, "EIO", End::Killed).await;
     break_down(WRITES, "EIO", End::Killed).await;
     break_down(WRITES, "ENOSPC", End::Killed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_does_not_answer_holds_up_what_is_written_alone() {
+    let data = Data::new();
+    let http = Http::new();
+    let mut server = Server::start(&data.path());
+    let url = server.url.clone();
+    let mut sender = Sender::new(&http, &url).await;
+    assert_eq!(sender.send(&url).await.0, 201);
+    let messages = format!("{url}/api/sessions/{}/messages", sender.session);
+    let send = |key: &'static str| {
+        let (http, messages) = (http.clone(), messages.clone());
+        let message = json!({ "text": key, "from": "user" });
+        tokio::spawn(async move { http.call(Method::POST, &messages, Some(key), Some(&message)).await })
+    };
+
+    let Some(hung) = Broken::begin(&server, FLUSHES, "delay_enter=60000000") else { return };
+    let late = send("late");
+    answers_at_once(&http, &url, "/health/live").await;
+    answers_at_once(&http, &url, "/api/events").await;
+    assert!(!late.is_finished(), "confirmed without a flush: {:?}", late.await);
+    drop(hung.end());
+    let (status, answer) = late.await.unwrap().expect("the server answers");
+    assert_eq!(status, 201, "{answer}");
+
+    let hung = Broken::begin(&server, FLUSHES, "delay_enter=60000000");
+    let never = send("never");
+    answers_at_once(&http, &url, "/health/live").await;
+    server.signal(Signal::TERM);
+    // Who waits is told that nobody knows, and the process does not wait for its disk.
+    let (status, answer) = never.await.unwrap().expect("the server answers");
+    assert_eq!((status, answer["code"].as_str()), (503, Some("outcome_unknown")), "{answer}");
+    let left = async {
+        while !server.has_left() {
+            look_again().await;
+        }
+    };
+    tokio::time::timeout(STOP, left).await.unwrap_or_else(|_| panic!("it does not end: {}", server.log()));
+    // Its tracer still holds the thread that flushes.
+    drop(hung);
+    assert_eq!(server.ended(PATIENCE).await.code(), Some(1), "{}", server.log());
+    let server = Server::start(&data.path());
+    sender.lost_nothing(&server.url).await;
 }
