@@ -1,5 +1,6 @@
 //! A disk without space: what was confirmed stays, reads go on, and space is all that is needed.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Sender, gets_what_it_waited_for, heals, park, ready, small_disk::SmallDisk};
@@ -56,8 +57,20 @@ async fn a_full_disk_refuses_what_is_new_keeps_the_rest_and_heals_with_space() {
     sender.lost_nothing(&server.url).await;
 }
 
+/// Starts a server that has no space. What was refused last may leave room for the little that a start writes: until there
+/// is none for that either.
+async fn start_full(disk: &SmallDisk, http: &Http) -> Server {
+    loop {
+        let mut server = Server::of(disk.serve());
+        if ready(http, &server.url).await == (503, json!("full")) {
+            return server;
+        }
+        server.kill();
+    }
+}
+
 #[tokio::test]
-async fn a_server_that_starts_on_a_full_disk_reads_and_heals_with_space() {
+async fn a_server_that_starts_on_a_full_disk_reads_stops_and_heals_with_space() {
     let Some(disk) = SmallDisk::new(DISK) else { return };
     disk.take(BALLAST, 2 << 20);
     let http = Http::new();
@@ -66,12 +79,10 @@ async fn a_server_that_starts_on_a_full_disk_reads_and_heals_with_space() {
     fill(&mut sender, &disk, &server.url).await;
     server.kill();
 
-    // What was refused last may leave room for the little that a start writes: until there is none for that either.
-    let mut server = Server::of(disk.serve());
-    while ready(&http, &server.url).await != (503, json!("full")) {
-        server.kill();
-        server = Server::of(disk.serve());
-    }
+    let mut server = start_full(&disk, &http).await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended(PATIENCE).await.code(), Some(0), "{}", server.log());
+    let mut server = start_full(&disk, &http).await;
     let url = server.url.clone();
     assert_eq!(sender.send(&url).await.0, 507);
     sender.reads_go_on(&url).await;
