@@ -19,6 +19,9 @@ const STORED: u64 = 50_000;
 /// What is promised for a million, of which as many wait as may.
 const READY: Duration = Duration::from_secs(3);
 
+/// Starts of which the best counts.
+const STARTS: usize = 5;
+
 /// Messages of one conversation: as many as may wait there.
 const EACH: u64 = 10_000;
 
@@ -73,7 +76,7 @@ async fn a_killed_server_with_much_in_its_store_is_ready_soon() {
     let http = Http::new();
     let mut server = Server::start(&data.path());
     let mut took = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..STARTS {
         let session = http.open(&server.url).await;
         let message = json!({ "text": "one more", "from": "user" });
         http.post(&format!("{}/api/sessions/{session}/messages", server.url), &message).await;
