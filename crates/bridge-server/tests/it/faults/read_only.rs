@@ -37,9 +37,9 @@ fn is_refused(output: &Output, names: &str) {
 async fn a_directory_that_cannot_be_written_is_named_and_left_alone() {
     let Some((disk, sender)) = filled(Signal::KILL).await else { return };
     let point = disk.data().parent().unwrap().display().to_string();
-    shell(&disk, &format!("mount -o remount,ro {point}"));
+    shell(&disk, &format!("mount -o remount,ro,bind {point}"));
     is_refused(&disk.serve_in_vain(), &disk.data().display().to_string());
-    shell(&disk, &format!("mount -o remount,rw {point}"));
+    shell(&disk, &format!("mount -o remount,rw,bind {point}"));
     sender.lost_nothing(&Server::of(disk.serve()).url).await;
 }
 
