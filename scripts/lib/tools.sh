@@ -45,7 +45,7 @@ need_deny() { need_cargo_tool cargo-deny@0.20.2; }
 
 # What the tests break things with that the program stands on.
 need_faults() {
-    have strace && have faketime || apt_install faketime strace
+    if ! have strace || ! have faketime; then apt_install faketime strace; fi
 }
 
 need_python() {
