@@ -172,7 +172,7 @@ pub enum SettleError {
     /// The answer has nowhere to go: its conversation has ended.
     #[error("the conversation is closed")]
     SessionClosed,
-    /// The answer is to cover a delivery of another mailbox, whose sender would not get it.
+    /// The answer is to cover a delivery of another mailbox or sender, who would not get it.
     #[error("the delivery is of another conversation than the answer")]
     OtherMailbox,
     /// What was said about the delivery is too long.

@@ -146,17 +146,20 @@ impl Shard {
         Err(SettleError::LeaseLost { state })
     }
 
-    /// Judges the proof of a delivery that an answer is to cover.
+    /// Judges the proof of a delivery that the answer to another is to cover: it must go to the same sender.
     fn judge_cover(
         &self,
         proof: &Proof,
-        mailbox: &Address,
+        answered: &Delivery,
         fingerprint: [u8; 32],
         now: Timestamp,
     ) -> Result<Worth, SettleError> {
         let worth = self.judge(proof, OutcomeKind::Answer, Some(fingerprint), now)?;
         let (Worth::Good(id) | Worth::Repeated(id)) = worth;
-        let is_there = self.find(id).is_some_and(|covered| covered.mailbox == *mailbox);
+        let goes_to = |delivery: &Delivery| delivery.mailbox.origin(&delivery.from);
+        let is_there = self.find(id).is_some_and(|covered| {
+            covered.mailbox == answered.mailbox && goes_to(&covered) == goes_to(answered)
+        });
         if is_there || fault!(CoverAnywhere) { Ok(worth) } else { Err(SettleError::OtherMailbox) }
     }
 
@@ -212,7 +215,7 @@ impl Shard {
                 .iter()
                 .enumerate()
                 .filter_map(|(position, proof)| {
-                    let error = match self.judge_cover(proof, &delivery.mailbox, reply.fingerprint, now) {
+                    let error = match self.judge_cover(proof, &delivery, reply.fingerprint, now) {
                         Ok(Worth::Repeated(covered)) => self.uncovered(covered, delivery.reply)?,
                         Ok(Worth::Good(covered)) => {
                             SettleError::LeaseLost { state: self.live(covered).state }
@@ -302,12 +305,11 @@ impl Shard {
             ttl: None,
             idempotency: None,
         };
-        let mailbox = delivery.mailbox.clone();
         let answer = (reply.id, reply.fingerprint);
         settled.reply = Some(self.accept(Author::Sender, publish, route, now, step));
         self.finish(settled.delivery, OutcomeKind::Answer, Some(answer), now, step);
         for (position, proof) in covers.iter().enumerate() {
-            match self.judge_cover(proof, &mailbox, reply.fingerprint, now) {
+            match self.judge_cover(proof, &delivery, reply.fingerprint, now) {
                 Ok(Worth::Good(id)) => {
                     self.recall(proof, now);
                     self.see(id, now, step);
