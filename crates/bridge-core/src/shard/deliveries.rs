@@ -129,6 +129,11 @@ impl Deliveries {
         self.by_id.get(&id).map(|slot| (*slot, self.held(*slot).kind))
     }
 
+    /// Whether a delivery is in this mailbox.
+    pub(super) fn is_of(&self, id: DeliveryId, mailbox: &Address) -> bool {
+        self.by_id.get(&id).is_some_and(|slot| self.mailboxes.get(self.held(*slot).mailbox) == mailbox)
+    }
+
     /// The id of what is held in a slot.
     pub(super) fn id(&self, slot: Slot) -> DeliveryId {
         self.held(slot).id

@@ -172,11 +172,15 @@ impl Shard {
     fn unindex_lease(&mut self, delivery: &Delivery, grant: &Grant) {
         if let Some(batch) = self.batches.get_mut(&grant.batch) {
             batch.members.remove(&delivery.id);
+            let of_mailbox = |id: &DeliveryId| self.deliveries.is_of(*id, &delivery.mailbox);
+            // A receive that asked several mailboxes is found by those it still holds something of.
+            if !batch.members.iter().any(of_mailbox) {
+                let attempt = (grant.consumer.clone(), delivery.mailbox.clone(), grant.attempt_id.clone());
+                self.attempts.remove(&attempt);
+            }
             if batch.members.is_empty() {
                 self.timers.clear(batch.until, Timer::LeaseEnd(grant.batch));
                 self.batches.remove(&grant.batch);
-                let attempt = (grant.consumer.clone(), delivery.mailbox.clone(), grant.attempt_id.clone());
-                self.attempts.remove(&attempt);
             }
         }
         // It may now take something wherever it waits, if it could not for want of credit.
