@@ -148,7 +148,7 @@ impl Shard {
         };
         let mut charged = BTreeSet::new();
         for delivery in self.in_order(&members) {
-            let charge = if charged.insert(lane(&delivery)) {
+            let charge = if charged.insert((delivery.mailbox.clone(), lane(&delivery))) {
                 Charge::Failure(None)
             } else {
                 Charge::Free(Duration::ZERO)
