@@ -56,16 +56,22 @@ const USED: core::time::Duration = core::time::Duration::from_secs(3_600);
 impl Shard {
     /// Whether a mailbox is there, or its first use would make it.
     pub(super) fn check_use(&self, address: &Address) -> Result<(), Unusable> {
+        self.check_uses(core::slice::from_ref(address))
+    }
+
+    /// Whether mailboxes, each named once, are all there, or their first use would make them.
+    pub(super) fn check_uses(&self, addresses: &[Address]) -> Result<(), Unusable> {
         let limit = self.policy.max_mailboxes;
-        if self.inboxes.contains_key(address) {
-            Ok(())
-        } else if address.session().is_some() || self.policy.mailboxes == MakeMailboxes::ByHand {
-            Err(Unusable::Unknown(address.clone()))
-        } else if self.own_mailboxes >= limit {
-            Err(Unusable::TooMany { limit })
-        } else {
-            Ok(())
+        let mut more = self.own_mailboxes;
+        for address in addresses.iter().filter(|address| !self.inboxes.contains_key(*address)) {
+            if address.session().is_some() || self.policy.mailboxes == MakeMailboxes::ByHand {
+                return Err(Unusable::Unknown(address.clone()));
+            } else if more >= limit {
+                return Err(Unusable::TooMany { limit });
+            }
+            more += 1;
         }
+        Ok(())
     }
 
     /// Somebody sends to a mailbox or asks of it.

@@ -84,6 +84,8 @@ impl Shard {
         if open.is_empty() {
             return Err(Ok(ended(DirectiveReason::SessionClosed)));
         }
+        // All of them or none: a refused receive makes no mailbox.
+        self.check_uses(&open).map_err(|error| Err(error.into()))?;
         for mailbox in &open {
             self.use_mailbox(mailbox, now, step).map_err(|error| Err(error.into()))?;
         }

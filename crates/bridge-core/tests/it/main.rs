@@ -2,6 +2,7 @@
 
 mod attempts;
 mod long_work;
+mod mailboxes;
 #[cfg(bridge_fault)]
 mod mutations;
 mod scripts;
