@@ -108,6 +108,11 @@ impl Lanes {
         }
     }
 
+    /// Empty ones that behave by other rules and go on counting.
+    pub(super) fn anew(&self, rules: Rules) -> Self {
+        Self { turn: self.turn, granted: self.granted, ..Self::new(rules) }
+    }
+
     /// Takes in a delivery.
     pub(super) fn insert(&mut self, placed: Placed, deliveries: &Deliveries, now: Timestamp) {
         let Placed { lane: (priority, key), place, slot } = placed;

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 use super::{
     Shard, Step, Subject,
     inbox::{Inbox, rules},
-    lanes::Lanes,
     presence::expect_back,
     timer::Timer,
 };
@@ -190,6 +189,8 @@ impl Shard {
             if rules_change {
                 self.line_up(&address, now);
             }
+            // With other limits somebody who waits may have something.
+            self.dirty.insert(address.clone());
         } else if self.own_mailboxes >= limit {
             return Err(MailboxError::TooMany { limit });
         } else {
@@ -201,7 +202,7 @@ impl Shard {
     /// Puts everything that a mailbox holds in line again, by its present rules.
     fn line_up(&mut self, address: &Address, now: Timestamp) {
         let Some(inbox) = self.inboxes.get_mut(address) else { return };
-        let new = Lanes::new(rules(&inbox.row.settings));
+        let new = inbox.lanes.anew(rules(&inbox.row.settings));
         let slots: Vec<_> = core::mem::replace(&mut inbox.lanes, new).slots().collect();
         let mut deliveries: Vec<Delivery> =
             slots.iter().filter_map(|slot| self.deliveries.get(self.deliveries.id(*slot))).collect();

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use bridge_core::{Address, Answer, Command, Consumer, Name, Policy, Receive, ReceiveError};
+use bridge_core::{
+    Address, Answer, Class, Command, Consumer, Headers, Limits, MailboxSettings, MessageId, Name, Policy,
+    Priority, Publish, Receive, ReceiveError, SetMailbox,
+};
 use bridge_testkit::world::{Outcome, World};
 
 fn name(text: &str) -> Name {
@@ -28,6 +31,25 @@ fn receive(mailboxes: &[&str], attempt: &str) -> Receive {
     }
 }
 
+fn publish(id: u128, from: &str, to: &str) -> Publish {
+    Publish {
+        id: MessageId(id << 64),
+        from: name(from),
+        verified: false,
+        to: address(to),
+        kind: name("message"),
+        priority: Priority::NORMAL,
+        payload: vec![b'x'].into(),
+        key: None,
+        reply_to: None,
+        correlation_id: None,
+        headers: Headers::new(),
+        delay: Duration::ZERO,
+        ttl: None,
+        idempotency: None,
+    }
+}
+
 /// What came of a command, and its answer.
 fn tell(world: &mut World, command: Command) -> (Option<Answer>, Outcome) {
     let (call, outcome) = world.tell(command);
@@ -40,4 +62,24 @@ fn a_receive_that_is_refused_makes_no_mailbox() {
     let (answer, outcome) = tell(&mut world, Command::Receive(receive(&["one", "two"], "t1")));
     assert_eq!(answer, Some(Answer::Received(Err(ReceiveError::TooManyMailboxes { limit: 1 }))));
     assert!(outcome.replaced.is_empty(), "{outcome:?}");
+}
+
+#[test]
+fn who_waits_for_credit_is_served_when_its_mailbox_gives_more() {
+    let page = Limits { credit: 1, ..Limits::BROWSER };
+    let mut world = World::new(Policy { browser: page, ..Policy::default() }, 1);
+    let set = |class| {
+        let settings = MailboxSettings::new(class);
+        Command::SetMailbox(SetMailbox { address: address("page"), settings })
+    };
+    world.tell(set(Class::Browser));
+    world.tell(Command::Publish(publish(1, "anna", "page")));
+    world.tell(Command::Publish(publish(2, "bob", "page")));
+    world.tell(Command::Receive(receive(&["page"], "t1")));
+    let waiting = Receive { wait: Duration::from_secs(20), ..receive(&["page"], "t2") };
+    let (call, outcome) = world.tell(Command::Receive(waiting));
+    assert_eq!(outcome.answer(call), None);
+    let (_, outcome) = tell(&mut world, set(Class::Webhook));
+    let Some(Answer::Received(Ok(received))) = outcome.answer(call) else { panic!("{outcome:?}") };
+    assert_eq!(received.granted.len(), 1);
 }
