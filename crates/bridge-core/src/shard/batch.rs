@@ -219,7 +219,7 @@ impl Shard {
     pub(super) fn give_back(&mut self, id: DeliveryId, how: Return, now: Timestamp, step: &mut Step) {
         let delivery = self.live(id);
         let Return { reason, end, charge, error } = how;
-        let cancelled = delivery.cancel_requested;
+        let cancelled = delivery.cancel_requested || self.is_purged(&delivery);
         let (failures, pause) = match charge {
             Charge::Failure(pause) if !cancelled => {
                 let failures = delivery.failures + u32::from(!fault!(FreeFailures));

@@ -120,13 +120,13 @@ impl Choice<'_> {
     /// The first delivery of a lane that this receiver may have.
     fn look_into(&self, candidate: &Candidate) -> Option<(Seq, Slot)> {
         let Wish { keeper, filter, floor, now } = self.wish;
-        let from = candidate.place.max(floor.next());
         let (priority, key) = &candidate.lane;
         let Some(key) = key else {
+            let from = candidate.place.max(floor.next());
             return self.lanes.loose.get(priority)?.first_from(from, filter, self.deliveries, now);
         };
         let queue = self.lanes.keyed.get(&(*priority, key.clone()))?;
-        let first = queue.first_from(from, keeper, self.deliveries, now);
+        let first = queue.first_from(candidate.place, floor, keeper, self.deliveries, now);
         first.filter(|(_, slot)| filter.is_none_or(|filter| filter.contains(&self.deliveries.kind(*slot))))
     }
 

@@ -22,7 +22,7 @@ impl Shard {
         if delivery.place.is_some() {
             return self.reindex(id, now);
         }
-        if self.inboxes.get(&delivery.mailbox).is_some_and(|inbox| delivery.seq <= inbox.row.floor) {
+        if self.is_purged(&delivery) {
             return self.withdraw(id, now, step);
         }
         // What a closed conversation leaves is given up in a moment, without a word.
@@ -37,6 +37,9 @@ impl Shard {
     pub(super) fn expire(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
         match self.deliveries.get(id) {
             Some(delivery) if self.is_passed(&delivery) => self.settle_read(id, now, step),
+            Some(delivery) if delivery.state != State::Leased && self.is_purged(&delivery) => {
+                self.withdraw(id, now, step);
+            }
             Some(Delivery { state: State::Pending { .. }, .. }) => {
                 self.give_up(id, DeadReason::Expired, now, step);
             }

@@ -262,16 +262,19 @@ impl Queue {
         None
     }
 
-    /// The first delivery from `place` on, if one may have it who may have everything before.
+    /// The first delivery from `place` on and behind `floor`, if one may have it who may have everything before. What waits
+    /// up to the floor is about to be withdrawn.
     pub(super) fn first_from(
         &self,
         place: Seq,
+        floor: Seq,
         keeper: Option<&Consumer>,
         deliveries: &Deliveries,
         now: Timestamp,
     ) -> Option<(Seq, Slot)> {
         for (place, slot) in self.line.range(place..) {
             match deliveries.stand(*slot, now) {
+                Stand::Ready | Stand::Paused if *place <= floor => {}
                 Stand::Ready => return Some((*place, *slot)),
                 Stand::Over => {}
                 Stand::Held(holder) if keeper == Some(holder) => {}

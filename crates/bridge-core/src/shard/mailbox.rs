@@ -308,6 +308,11 @@ impl Shard {
             .collect()
     }
 
+    /// Whether a delivery was purged: whatever else becomes of it, it ends as withdrawn unless its holder settles it.
+    pub(super) fn is_purged(&self, delivery: &Delivery) -> bool {
+        self.inboxes.get(&delivery.mailbox).is_some_and(|inbox| delivery.seq <= inbox.row.floor)
+    }
+
     /// Whether a purge has still something to withdraw.
     pub(super) fn is_purging(&self, address: &Address) -> bool {
         !self.below_floor(address, 1).is_empty()

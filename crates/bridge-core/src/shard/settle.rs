@@ -394,7 +394,8 @@ impl Shard {
     }
 
     fn reject(&mut self, id: DeliveryId, reason: Option<Arc<str>>, now: Timestamp, step: &mut Step) {
-        let cancelled = self.live(id).cancel_requested;
+        let delivery = self.live(id);
+        let cancelled = delivery.cancel_requested || self.is_purged(&delivery);
         self.update(id, now, step, |delivery| {
             delivery.last_error = reason.or(delivery.last_error.take());
             spend(delivery, OutcomeKind::Reject, None);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bridge_core::{
     Address, Answer, Class, Command, Consumer, Headers, Limits, MailboxSettings, MessageId, Name, Policy,
-    Priority, Publish, Receive, ReceiveError, SetMailbox,
+    Priority, Publish, Purge, Receive, ReceiveError, SetMailbox, State,
 };
 use bridge_testkit::world::{Outcome, World};
 
@@ -82,4 +82,18 @@ fn who_waits_for_credit_is_served_when_its_mailbox_gives_more() {
     let (_, outcome) = tell(&mut world, set(Class::Webhook));
     let Some(Answer::Received(Ok(received))) = outcome.answer(call) else { panic!("{outcome:?}") };
     assert_eq!(received.granted.len(), 1);
+}
+
+#[test]
+fn what_was_purged_does_not_expire_before_it_is_withdrawn() {
+    let mut world = World::new(Policy { max_rows: 2, ..Policy::default() }, 1);
+    for id in 1..=4 {
+        let ttl = Some(Duration::from_secs(10));
+        world.tell(Command::Publish(Publish { ttl, ..publish(id, "anna", "worker") }));
+    }
+    world.tell(Command::PurgeMailbox(address("worker"), Purge::Do));
+    world.pass(Duration::from_secs(11));
+    world.advance(Duration::ZERO);
+    let states: Vec<_> = world.disk().deliveries().map(|delivery| delivery.state).collect();
+    assert_eq!(states, [State::Cancelled; 4]);
 }
