@@ -324,7 +324,8 @@ impl Shard {
         let Some(parked) = self.parked.get_mut(&call).filter(|parked| parked.lingers_until.is_none()) else {
             return;
         };
-        let until = now + parked.receive.linger;
+        // Not longer, however late that is seen.
+        let until = now.min(parked.until) + parked.receive.linger;
         parked.lingers_until = Some(until);
         self.timers.set(until, Timer::Linger(call));
     }

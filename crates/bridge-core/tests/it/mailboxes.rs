@@ -97,3 +97,17 @@ fn what_was_purged_does_not_expire_before_it_is_withdrawn() {
     let states: Vec<_> = world.disk().deliveries().map(|delivery| delivery.state).collect();
     assert_eq!(states, [State::Cancelled; 4]);
 }
+
+#[test]
+fn a_receive_waits_for_more_no_longer_than_it_may_when_the_shard_is_late() {
+    let mut world = World::new(Policy::default(), 1);
+    let wait = Duration::from_secs(10);
+    let waiting = Receive { wait, linger: Duration::from_secs(5), ..receive(&["worker"], "t1") };
+    let (call, _) = world.tell(Command::Receive(waiting));
+    let delay = Duration::from_secs(9);
+    world.tell(Command::Publish(Publish { delay, ..publish(1, "anna", "worker") }));
+    world.pass(Duration::from_secs(60));
+    let outcome = world.advance(Duration::ZERO);
+    let Some(Answer::Received(Ok(received))) = outcome.answer(call) else { panic!("{outcome:?}") };
+    assert_eq!(received.granted.len(), 1);
+}
