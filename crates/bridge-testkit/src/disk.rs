@@ -1,13 +1,15 @@
 //! What survives a crash: rows and a log, without any waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_core::{Change, Delivery, Event, Row, RowKey, Seq};
+use bridge_core::{Address, Change, Delivery, DeliveryId, Event, Mailbox, Row, RowKey, Seq};
 
 /// A store reduced to what a simulation needs: it applies whole batches, at once.
 #[derive(Debug, Default)]
 pub struct Disk {
     rows: BTreeMap<RowKey, Row>,
+    /// Deliveries that are not over, by mailbox.
+    unsettled: BTreeMap<Address, BTreeSet<DeliveryId>>,
     log: Vec<Event>,
     head: Seq,
     epoch: u64,
@@ -23,6 +25,7 @@ impl Disk {
         for change in changes {
             match change {
                 Change::Put(row) => {
+                    self.note(row);
                     let before = self.rows.insert(row.key(), row.clone());
                     replaced.push((row.key(), before));
                 }
@@ -36,6 +39,16 @@ impl Disk {
             }
         }
         replaced
+    }
+
+    fn note(&mut self, row: &Row) {
+        let Row::Delivery(delivery) = row else { return };
+        let open = self.unsettled.entry(delivery.mailbox.clone()).or_default();
+        if delivery.state.is_terminal() {
+            open.remove(&delivery.id);
+        } else {
+            open.insert(delivery.id);
+        }
     }
 
     /// Begins another life; gives its number.
@@ -66,8 +79,34 @@ impl Disk {
 
     /// All deliveries, live or not.
     pub fn deliveries(&self) -> impl Iterator<Item = &Delivery> + '_ {
-        self.rows().filter_map(|row| match row {
+        let all = RowKey::Delivery(DeliveryId(0))..=RowKey::Delivery(DeliveryId(u128::MAX));
+        self.rows.range(all).filter_map(|(_, row)| match row {
             Row::Delivery(delivery) => Some(&**delivery),
+            _ => None,
+        })
+    }
+
+    /// The deliveries of a mailbox that are not over.
+    pub fn unsettled(&self, mailbox: &Address) -> impl Iterator<Item = &Delivery> + '_ {
+        let open = self.unsettled.get(mailbox).into_iter().flatten();
+        open.filter_map(|id| match self.look(&RowKey::Delivery(*id)) {
+            Some(Row::Delivery(delivery)) => Some(&**delivery),
+            _ => None,
+        })
+    }
+
+    /// A mailbox, if it is there.
+    pub fn mailbox(&self, address: &Address) -> Option<&Mailbox> {
+        match self.look(&RowKey::Mailbox(address.clone())) {
+            Some(Row::Mailbox(mailbox)) => Some(mailbox),
+            _ => None,
+        }
+    }
+
+    /// All mailboxes, in the order of their names.
+    pub fn mailboxes(&self) -> impl Iterator<Item = &Mailbox> + '_ {
+        self.rows().filter_map(|row| match row {
+            Row::Mailbox(mailbox) => Some(mailbox),
             _ => None,
         })
     }
@@ -84,6 +123,12 @@ impl Disk {
 
     /// A copy that keeps the rows and where the log ends, but not what the log has told.
     pub(crate) fn without_past(&self) -> Self {
-        Self { rows: self.rows.clone(), log: Vec::new(), head: self.head, epoch: self.epoch }
+        Self {
+            rows: self.rows.clone(),
+            unsettled: self.unsettled.clone(),
+            log: Vec::new(),
+            head: self.head,
+            epoch: self.epoch,
+        }
     }
 }

@@ -1,35 +1,41 @@
-//! What must hold whatever happens: a judge that knows nothing of the shard but its log, its rows and what was confirmed.
+//! What must hold whatever happens: a judge that knows nothing of the shard but its log, its rows and what was answered.
 //!
 //! The invariants are named as in the documentation of the semantics:
 //!
 //! | | what holds | judged |
 //! |---|---|---|
 //! | I1 | what was confirmed has its delivery and its content; none is settled before it was visible | [`Oracle::answered`], `rows`, [`Oracle::at_the_end`] |
-//! | I2 | one live lease a delivery, one end a batch | `log`, `rows` |
+//! | I2 | one live lease a delivery, one end a batch | `leases`, `rows` |
 //! | I3 | a stale token changes nothing, and neither does a refused call or stale word of a lost answer | [`Oracle::answered`], [`Oracle::refused`], `log` |
-//! | I4 | an end is an end | `log`, `rows` |
-//! | I5 | nothing is first handed out before its turn, nor ever after its time | `log` |
+//! | I4 | an end is an end, and that of what was purged | `log`, `rows`, `mailboxes` |
+//! | I5 | nothing is first handed out before its turn, nor ever after its time, or unwanted, or from where nothing goes out | `leases`, `mailboxes`, [`Oracle::answered`] |
 //! | I6 | every path ends, for the reason that is given, and not early | `log`, `rows`, [`Oracle::wakes`], [`Oracle::at_the_end`] |
-//! | I7 | what somebody may have goes to whoever waits for it | [`Oracle::served`] |
-//! | I8 | nothing starves while somebody takes; the urgent goes first, keys take turns, every eighth is the oldest | [`Oracle::at_the_end`], [`Oracle::in_turn_of_all`] |
+//! | I7 | what somebody may have goes to whoever waits for it, and nobody gets more than it may hold | [`Oracle::served`], `leases` |
+//! | I8 | nothing starves while somebody takes; the urgent goes first, keys and mailboxes take turns, every eighth is the oldest | [`Oracle::at_the_end`], [`Oracle::in_turn_of_all`] |
 //! | I9 | one key, one result | [`Oracle::answered`] |
-//! | I10 | the log only grows | `log` |
+//! | I10 | the log only grows, and is silent about leases in memory | `log`, `leases` |
 //! | I11 | one answer a delivery, and it is there | `log`, `rows` |
-//! | I12 | nothing is removed that is still needed | `rows` |
-//! | I13 | all this after a crash at any point; what was granted is durable | [`Oracle::answered`], and by judging every life of a shard |
-//! | I14 | the same seed, the same trace | [`compare`](crate::twin::compare), and by playing a seed twice |
-//! | I15 | memory is what a load would give | [`compare`](crate::twin::compare), [`Oracle::counts`] |
+//! | I12 | nothing is removed that is still needed | `rows`, `mailboxes` |
+//! | I13 | all this after a crash at any point; what was granted is durable, or counts all the same | [`Oracle::answered`], `leases`, and by judging every life of a shard |
+//! | I14 | the same seed, the same trace | [`compare`](crate::twin), and by playing a seed twice |
+//! | I15 | memory is what a load would give, and what is told of it is so | [`compare`](crate::twin), [`Oracle::counts`], [`Oracle::views`], [`Oracle::reason`] |
 
 mod answers;
+mod leases;
 mod log;
+mod mailboxes;
 mod rows;
-pub(crate) mod turns;
+mod stands;
+mod turns;
+mod why;
+
+pub(crate) use self::{leases::Unrecorded, stands::View, turns::is_behind};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::{
-    Address, Command, Consumer, DeliveryId, Event, Grant, IdempotencyScope, Lease, MessageId, Name, Policy,
-    Priority, Seq, SessionId, State, TaskId, Timestamp,
+    Address, CallId, Command, Consumer, DeliveryId, Event, Grant, IdempotencyScope, Lease, MailboxSettings,
+    MessageId, Name, Policy, Priority, Seq, SessionId, State, TaskId, Timestamp,
 };
 
 use crate::world::{Outcome, World};
@@ -69,6 +75,27 @@ pub struct Oracle {
     terminal: BTreeMap<DeliveryId, State>,
     batches: BTreeMap<Lease, BTreeMap<DeliveryId, Grant>>,
     hands: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
+    /// Leases that stand in no row.
+    unrecorded: Unrecorded,
+    /// Those of them that have ended in this step.
+    lapsed: Vec<(DeliveryId, Lease)>,
+    /// The newest lease of all that was granted.
+    last_lease: Option<Lease>,
+    /// Leases that this step grants, as long as they are not looked at, and those that the log tells of.
+    upcoming: BTreeMap<Lease, leases::Upcoming>,
+    presented: BTreeSet<Lease>,
+    /// All that the last step has granted.
+    fresh: BTreeSet<Lease>,
+    /// Mailboxes that this step was told to change, with the rules they were given.
+    touched: BTreeMap<Address, Vec<MailboxSettings>>,
+    /// Those that it was told to remove.
+    deleting: BTreeSet<Address>,
+    /// Those that were removed and made at once: what they have handed out since is not known.
+    uncounted: BTreeSet<Address>,
+    /// When each mailbox was last used, at the least.
+    used: BTreeMap<Address, Timestamp>,
+    /// Receives that wait for more than is there.
+    lingers: BTreeMap<CallId, turns::Lingers>,
 }
 
 type Lane = (Address, Option<Name>, Priority);
@@ -85,7 +112,7 @@ struct Remembered {
 #[derive(Debug, Default)]
 struct Seen {
     newest: Option<Lease>,
-    holder: Option<Name>,
+    holder: Option<leases::Holder>,
     failures: u32,
     over: bool,
     answers: u32,
@@ -133,6 +160,17 @@ impl Oracle {
             terminal: BTreeMap::new(),
             batches: BTreeMap::new(),
             hands: BTreeMap::new(),
+            unrecorded: Unrecorded::new(),
+            lapsed: Vec::new(),
+            last_lease: None,
+            upcoming: BTreeMap::new(),
+            presented: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            touched: BTreeMap::new(),
+            deleting: BTreeSet::new(),
+            uncounted: BTreeSet::new(),
+            used: BTreeMap::new(),
+            lingers: BTreeMap::new(),
         }
     }
 
@@ -141,18 +179,34 @@ impl Oracle {
     /// # Errors
     /// A violation of I1, I2, I4, I5, I6, I10, I11 or I12.
     pub fn committed(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
+        self.collect_grants(world, outcome);
         self.read_log(world, outcome)?;
-        self.read_rows(world, outcome)
+        self.catch_up(world, outcome, |_| true)?;
+        self.read_rows(world, outcome)?;
+        self.touched.clear();
+        self.deleting.clear();
+        Ok(())
+    }
+
+    /// Leases that stand in no row, as far as answers have told.
+    pub(crate) fn unrecorded(&self) -> &Unrecorded {
+        &self.unrecorded
     }
 
     /// The shard was loaded again, and counts anew what it hands out. It may forget which answers told of a lease: what that costs is one more hand-over.
-    pub fn reloaded(&mut self) {
+    pub fn reloaded(&mut self, world: &World) {
         self.told_in.clear();
         self.handed.clear();
+        self.uncounted.clear();
+        self.lingers.clear();
+        self.touched.clear();
+        self.deleting.clear();
+        self.forget_unrecorded(world);
     }
 
     /// A shard is to hear of a command.
     pub fn hears(&mut self, command: &Command, now: Timestamp) {
+        self.hears_of_mailbox(command);
         match command {
             Command::AnswerLost(lost) => {
                 for lease in &lost.granted {
@@ -162,7 +216,8 @@ impl Oracle {
             }
             Command::Receive(receive) => {
                 for mailbox in &receive.mailboxes {
-                    self.evidence.insert(mailbox.clone(), now + receive.wait);
+                    let until = self.evidence.entry(mailbox.clone()).or_default();
+                    *until = (now + receive.wait + receive.linger).max(*until);
                 }
             }
             _ => {}

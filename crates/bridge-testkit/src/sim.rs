@@ -4,10 +4,11 @@
 //! nothing out before its commit. What clients do meanwhile waits for the next step.
 
 mod clients;
+mod mailboxes;
 mod policies;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::{self, Write as _},
     mem,
     num::NonZero,
@@ -19,8 +20,8 @@ use std::{
 };
 
 use bridge_core::{
-    Address, Answer, CallId, Command, Consumer, Lease, Outcome as Said, Proof, Receive, Request, Settle,
-    Side, Timestamp,
+    Address, Answer, CallId, Command, Consumer, DirectiveReason, EventKind, Lease, Outcome as Said, Proof,
+    Receive, Request, Settle, Side, Timestamp,
 };
 
 use self::clients::{Clients, name};
@@ -248,7 +249,7 @@ impl Sim {
                 self.compare()?;
             }
             self.world.reload();
-            self.oracle.reloaded();
+            self.oracle.reloaded(&self.world);
             self.lose(fate);
             return self.oracle.wakes(&self.world);
         }
@@ -283,7 +284,6 @@ impl Sim {
     /// Holds what a step came to against what was promised.
     fn judge(&mut self, outcome: &Outcome, alone: bool) -> Result<(), Violation> {
         self.oracle.committed(&self.world, outcome)?;
-        self.oracle.wakes(&self.world)?;
         for request in &outcome.unready {
             if is_closing(self.world.disk(), &request.command) {
                 continue;
@@ -297,19 +297,32 @@ impl Sim {
             let parked = self.parked.get(call).map(|(receive, _)| Command::Receive(receive.clone()));
             let Some(command) = asked.map(|(command, _)| command).or(parked.as_ref()) else { continue };
             let newest = asked.and_then(|(_, newest)| *newest);
+            if alone && let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer) {
+                self.oracle.in_turn_of_all(&self.world, receive, &received.granted)?;
+            }
             self.oracle.answered(&self.world, command, answer, newest)?;
             if alone {
                 self.oracle.refused(answer, outcome)?;
                 self.oracle.counts(self.world.disk(), answer)?;
+                self.oracle.views(&self.world, command, answer)?;
                 if let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer) {
-                    self.oracle.in_turn_of_all(&self.world, receive, outcome)?;
-                    if received.granted.is_empty() {
+                    let replaced = received.directive.reason == DirectiveReason::Replaced;
+                    if received.granted.is_empty() && !replaced {
                         self.oracle.nothing_for(&self.world, receive)?;
                     }
                 }
+                if let Answer::Why(Ok(why)) = answer {
+                    let mailbox = self.world.disk().deliveries().find(|row| row.id == why.delivery);
+                    let mailbox = mailbox.map(|row| row.mailbox.clone());
+                    let waiting = self.parked.values().map(|(receive, _)| receive);
+                    let waiting = waiting.filter(|receive| {
+                        receive.mailboxes.iter().any(|asked| Some(asked) == mailbox.as_ref())
+                    });
+                    self.oracle.reason(&self.world, why, waiting)?;
+                }
             }
         }
-        Ok(())
+        self.oracle.wakes(&self.world)
     }
 
     /// Effects leave; not all answers arrive.
@@ -318,11 +331,22 @@ impl Sim {
             self.asked.remove(&request.call);
         }
         self.again.extend(outcome.unready);
+        let mut removed = BTreeSet::new();
+        for event in &outcome.events {
+            if let (EventKind::SessionOpened { .. } | EventKind::SessionClosed { .. }, Some(session)) =
+                (&event.kind, event.session)
+            {
+                removed.extend([Side::Agent, Side::User].map(|side| Address::Session(session, side)));
+            }
+        }
         for (call, answer) in outcome.answers {
             let waited = self.parked.remove(&call).map(|(receive, _)| Command::Receive(receive));
             let Some(command) = self.asked.remove(&call).map(|(command, _)| command).or(waited) else {
                 continue;
             };
+            if let (Command::DeleteMailbox(mailbox), Answer::Mailbox(Ok(_))) = (&command, &answer) {
+                removed.insert(mailbox.clone());
+            }
             let lost = self.rng.chance(8);
             self.note(|trace| writeln!(trace, "  {} {}{answer:?}", call.0, if lost { "lost: " } else { "" }));
             match (&command, &answer) {
@@ -340,6 +364,8 @@ impl Sim {
             match command {
                 Command::Receive(receive) => {
                     let until = self.world.now() + receive.wait;
+                    let asked = receive.mailboxes.iter();
+                    removed.extend(asked.filter(|asked| self.world.disk().mailbox(asked).is_none()).cloned());
                     self.parked.insert(call, (receive, until));
                 }
                 Command::Unpark(gone) => {
@@ -348,10 +374,19 @@ impl Sim {
                 _ => {}
             }
         }
+        // Who has asked other mailboxes too waits for these alone, whether what is gone comes back or not.
+        for (receive, _) in self.parked.values_mut() {
+            let left: Vec<_> =
+                receive.mailboxes.iter().filter(|mailbox| !removed.contains(mailbox)).cloned().collect();
+            if !left.is_empty() {
+                receive.mailboxes = left;
+            }
+        }
     }
 
-    fn nobody_waits_in_vain(&self) -> Result<(), Violation> {
-        self.oracle.served(&self.world, self.parked.values().map(|(receive, until)| (receive, *until)))
+    fn nobody_waits_in_vain(&mut self) -> Result<(), Violation> {
+        let waiting = self.parked.iter().map(|(call, (receive, until))| (*call, receive, *until));
+        self.oracle.served(&self.world, waiting)
     }
 
     /// Lets a shard that is loaded now live beside the living one.
@@ -362,7 +397,7 @@ impl Sim {
         }
         // Unless the step is over, nobody has seen yet which of its receives wait.
         let parked: Vec<_> = self.parked.keys().chain(self.asked.keys()).copied().collect();
-        twin::compare(&self.world, &parked)
+        twin::compare(&self.world, &parked, self.oracle.unrecorded())
     }
 
     fn let_pass(&mut self) -> Result<(), Violation> {
@@ -402,32 +437,7 @@ impl Sim {
             self.take(requests, Fate::Calm)?;
         }
         for round in 0..WIND_UP {
-            for session in self.clients.sessions.clone() {
-                let receive = Receive {
-                    consumer: Consumer::named(name("anonymous"), name("last")),
-                    mailboxes: vec![Address::Session(session, Side::Agent)],
-                    types: Vec::new(),
-                    max: 10,
-                    max_bytes: u64::MAX,
-                    wait: Duration::ZERO,
-                    linger: Duration::ZERO,
-                    lease: None,
-                    attempt_id: name(&format!("end-{round}-{session}")),
-                    repeatable: false,
-                };
-                let before = self.clients.held.len();
-                let head = self.world.disk().head();
-                let read = Command::Read(Address::Session(session, Side::User), head);
-                let requests = [Command::Receive(receive), read].map(|command| self.world.request(command));
-                self.take(requests.into(), Fate::Calm)?;
-                let taken = self.clients.held[before..].to_vec();
-                let acks = taken.into_iter().map(|held| {
-                    let proof = Proof::Lease(held.delivery, held.lease);
-                    self.world.request(Command::Settle(Settle { proof, outcome: Said::Ack }))
-                });
-                let acks = acks.collect();
-                self.take(acks, Fate::Calm)?;
-            }
+            self.take_everything(round)?;
             // Leases may last for half a day; no conversation is quiet for so long that it ends.
             self.live_through(Duration::from_secs(if round < WIND_UP / 2 { 60 } else { 3_600 }))?;
             if self.world.disk().deliveries().all(|delivery| delivery.state.is_terminal()) {
@@ -435,6 +445,48 @@ impl Sim {
             }
         }
         self.oracle.at_the_end(&self.world)
+    }
+
+    /// A consumer takes what there is in each mailbox, and settles it.
+    fn take_everything(&mut self, round: u32) -> Result<(), Violation> {
+        let mailboxes: Vec<_> =
+            self.world.disk().mailboxes().map(|mailbox| mailbox.address.clone()).collect();
+        for mailbox in mailboxes {
+            let resume = Command::ResumeMailbox(mailbox.clone());
+            let head = self.world.disk().head();
+            let take = if mailbox.is_work() {
+                Command::Receive(last(mailbox, round))
+            } else {
+                Command::Read(mailbox, head)
+            };
+            let before = self.clients.held.len();
+            let requests = [resume, take].map(|command| self.world.request(command));
+            self.take(requests.into(), Fate::Calm)?;
+            let taken = self.clients.held[before..].to_vec();
+            let acks = taken.into_iter().map(|held| {
+                let proof = Proof::Lease(held.delivery, held.lease);
+                self.world.request(Command::Settle(Settle { proof, outcome: Said::Ack }))
+            });
+            let acks = acks.collect();
+            self.take(acks, Fate::Calm)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is asked of a mailbox when nobody sends any more.
+fn last(mailbox: Address, round: u32) -> Receive {
+    Receive {
+        consumer: Consumer::named(name("anonymous"), name("last")),
+        attempt_id: name(&format!("end-{round}-{mailbox}")),
+        mailboxes: vec![mailbox],
+        types: Vec::new(),
+        max: 10,
+        max_bytes: u64::MAX,
+        wait: Duration::ZERO,
+        linger: Duration::ZERO,
+        lease: None,
+        repeatable: false,
     }
 }
 

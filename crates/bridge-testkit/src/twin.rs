@@ -6,43 +6,75 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bridge_core::{
-    Address, Answer, CallId, Cancelled, Command, Consumer, Event, EventKind, Granted, Headers, Lease,
-    MessageId, Name, Outcome as Said, Priority, Proof, Publish, Receive, Row, Seq, SessionId, Settle,
-    SettleError, Side, State,
+    Address, Answer, CallId, Cancelled, Command, Consumer, Delivery, Event, EventKind, Granted, Headers,
+    Lease, Mailbox, MessageId, Name, Outcome as Said, Priority, Proof, Publish, Receipts, Receive, Row,
+    RowKey, Seq, SessionId, Settle, SettleError, State,
 };
 
 use crate::{
-    oracle::{
-        Violation, hold,
-        turns::{is_behind, turns},
-    },
+    oracle::{Unrecorded, View, Violation, hold, is_behind},
     world::{Outcome, World},
 };
 
 /// Longer than anything takes that happens by itself.
 const LONG: Duration = Duration::from_secs(8 * 24 * 3600);
 
-/// Compares a world's shard with one that is loaded from the same rows; `parked` are the calls that wait for it. The world
-/// itself goes on as it was.
+/// Compares a world's shard with one that is loaded from the same rows; `parked` are the calls that wait for it. Of the
+/// leases that are held in memory alone, `unrecorded`, the other is told. The world itself goes on as it was.
 ///
 /// # Errors
 /// A violation of I14 or I15.
-pub fn compare(world: &World, parked: &[CallId]) -> Result<(), Violation> {
-    let living = world.again();
+pub(crate) fn compare(world: &World, parked: &[CallId], unrecorded: &Unrecorded) -> Result<(), Violation> {
+    let mut living = world.again();
     let same = living.rows().eq(world.rows()) && living.next_timeout() == world.next_timeout();
     hold!("I14", same, "a shard that was told the same is another");
-    let loaded = world.loaded();
+    hold_the_same_but_leases(world, unrecorded)?;
+    living.record(unrecorded.keys());
+    let loaded = living.loaded();
     let known =
-        world.disk().deliveries().filter_map(|delivery| Some(delivery.grant.as_ref()?.lease)).collect();
+        living.disk().deliveries().filter_map(|delivery| Some(delivery.grant.as_ref()?.lease)).collect();
     let mut pair = Pair { living, loaded, known };
     pair.hold_the_same_rows()?;
     pair.know_who_is_there()?;
     pair.forget(parked);
+    pair.show_the_same_mailboxes()?;
     pair.know_what_was_granted()?;
     pair.hand_out_the_same()?;
     pair.judge_the_same()?;
     pair.accept_the_same()?;
     pair.live_the_same()
+}
+
+/// What is under a lease that stands in no row is on disk as it was before.
+fn hold_the_same_but_leases(world: &World, unrecorded: &Unrecorded) -> Result<(), Violation> {
+    for row in world.rows() {
+        let Row::Delivery(held) = row else { continue };
+        let Some(lease) = unrecorded.get(&held.id) else { continue };
+        let is_so = held.state == State::Leased
+            && held.attempt == lease.attempt
+            && held.grant.as_ref().is_some_and(|grant| {
+                (grant.lease, grant.until, grant.end) == (lease.grant.lease, lease.grant.until, None)
+            });
+        hold!("I15", is_so, "the living shard holds {held:?}, and has granted {lease:?}");
+        let stored = world.disk().look(&RowKey::Delivery(held.id));
+        let less = stored.map(|stored| match stored {
+            Row::Delivery(stored) => Row::Delivery(Box::new(Delivery {
+                state: stored.state,
+                attempt: stored.attempt,
+                grant: stored.grant.clone(),
+                receipts: Receipts {
+                    presented: stored.receipts.presented,
+                    seen: stored.receipts.seen,
+                    progressed: stored.receipts.progressed,
+                    ..held.receipts
+                },
+                ..(*held).clone()
+            })),
+            other => other.clone(),
+        });
+        hold!("I15", stored == less.as_ref(), "but for its lease {held:?} is {stored:?} on disk");
+    }
+    Ok(())
 }
 
 struct Pair {
@@ -69,6 +101,10 @@ impl Pair {
 
     fn know_who_is_there(&mut self) -> Result<(), Violation> {
         self.sessions().into_iter().try_for_each(|session| self.ask(&Command::InspectSession(session)))
+    }
+
+    fn show_the_same_mailboxes(&mut self) -> Result<(), Violation> {
+        self.ask(&Command::ListMailboxes(None, usize::MAX))
     }
 
     /// A load forgets who waits, and that the taker of a mailbox was seen lately.
@@ -99,19 +135,21 @@ impl Pair {
         if is_behind(&self.living) {
             return Ok(());
         }
-        // As much as one receive is given.
-        let max = self.living.policy().agent.credit / 2;
-        for session in self.sessions() {
-            let mailbox = Address::Session(session, Side::Agent);
-            let consumer = |nth| Consumer::named(name("anonymous"), name(&format!("{session} {nth}")));
-            // A load forgets whose turn it is. Who gets everything does not see that.
+        for mailbox in self.mailboxes() {
+            let address = mailbox.address;
+            let consumer = |nth| Consumer::named(name("anonymous"), name(&format!("{address} {nth}")));
+            // As much as one receive is given.
+            let max = (self.living.policy().limits(&mailbox.settings).credit / 2).max(1);
             let world = &self.living;
-            if turns(world.disk(), &mailbox, &consumer(0), world.now()).len() > max as usize {
+            let view = View { disk: world.disk(), unrecorded: &Unrecorded::new() };
+            let wish = receive(consumer(0), address.clone());
+            // A load forgets whose turn it is. Who gets everything does not see that.
+            if view.turns(&address, &wish, world.now()).len() > max as usize {
                 continue;
             }
             for nth in 0..3 {
-                let attempt_id = name(&format!("{session} {nth}"));
-                let asks = receive(consumer(nth / 2), mailbox.clone());
+                let attempt_id = name(&format!("{address} {nth}"));
+                let asks = receive(consumer(nth / 2), address.clone());
                 self.ask(&Command::Receive(Receive { attempt_id, max, ..asks }))?;
             }
         }
@@ -135,9 +173,9 @@ impl Pair {
     }
 
     fn accept_the_same(&mut self) -> Result<(), Violation> {
-        for (nth, session) in self.sessions().into_iter().enumerate() {
+        for (nth, mailbox) in self.mailboxes().into_iter().enumerate() {
             let id = MessageId(u128::MAX - nth as u128);
-            self.ask(&Command::Publish(publish(id, Address::Session(session, Side::Agent))))?;
+            self.ask(&Command::Publish(publish(id, mailbox.address)))?;
         }
         Ok(())
     }
@@ -151,6 +189,11 @@ impl Pair {
         let (living, loaded) = (living.len(), loaded.len());
         hold!("I15", living == loaded, "the living shard did {living} things, the loaded one {loaded}");
         Ok(())
+    }
+
+    /// The mailboxes that hand out leases.
+    fn mailboxes(&self) -> Vec<Mailbox> {
+        self.living.disk().mailboxes().filter(|mailbox| mailbox.address.is_work()).cloned().collect()
     }
 
     fn sessions(&self) -> Vec<SessionId> {

@@ -1,9 +1,10 @@
 //! A shard, what survives its crashes, and a clock that jumps.
 
-use std::{mem, time::Duration};
+use std::{collections::BTreeSet, mem, time::Duration};
 
 use bridge_core::{
-    Answer, CallId, Change, Command, Effect, Event, Grant, Policy, Request, Row, RowKey, Step, Timestamp,
+    Address, Answer, CallId, Change, Command, DeliveryId, Effect, Event, Grant, Mailbox, Policy, Request,
+    Row, RowKey, Step, Timestamp,
 };
 
 use crate::{
@@ -218,6 +219,14 @@ impl World {
         Self { life: self.life.again(), disk: self.disk.without_past(), now: self.now, calls: self.calls }
     }
 
+    /// Writes down what the shard holds of these deliveries, as if it had done so itself.
+    pub(crate) fn record<'a>(&mut self, deliveries: impl Iterator<Item = &'a DeliveryId>) {
+        let keys: BTreeSet<_> = deliveries.map(|id| RowKey::Delivery(*id)).collect();
+        let rows = self.life.shard().rows().filter(|row| keys.contains(&row.key()));
+        let changes: Vec<_> = rows.map(Change::Put).collect();
+        self.disk.apply(&changes);
+    }
+
     /// Another world, with a shard that was loaded just now. Its leases end as they do in this one.
     pub(crate) fn loaded(&self) -> Self {
         let mut disk = self.disk.without_past();
@@ -257,6 +266,21 @@ impl Outcome {
         self.events.extend(later.events);
         self.replaced.extend(later.replaced);
         self.unready.extend(later.unready);
+    }
+
+    /// A mailbox as it was before the step, if the step has changed it.
+    pub(crate) fn mailbox_before(&self, mailbox: &Address) -> Option<&Mailbox> {
+        self.replaced.iter().find_map(|(_, before)| match before {
+            Some(Row::Mailbox(before)) if before.address == *mailbox => Some(before),
+            _ => None,
+        })
+    }
+
+    /// Whether the step has made a mailbox.
+    pub(crate) fn has_made(&self, mailbox: &Address) -> bool {
+        self.replaced.iter().any(|(key, before)| {
+            before.is_none() && matches!(key, RowKey::Mailbox(address) if address == mailbox)
+        })
     }
 
     /// The answer to a call, if it came.

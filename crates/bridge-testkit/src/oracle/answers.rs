@@ -1,12 +1,12 @@
 //! What callers are told, against what is so.
 
 use bridge_core::{
-    Address, Advance, Answer, Command, Delivery, DeliveryId, GrantEnd, Idempotency, IdempotencyScope,
-    MessageId, OpenTask, Outcome as Said, Proof, Publish, PublishError, Published, Received, Row, RowKey,
-    Seq, SessionView, Settle, Settled, Side, State, TaskError,
+    Address, Advance, Answer, Command, Delivery, DeliveryId, Grant, GrantEnd, Idempotency, IdempotencyScope,
+    LateAck, Lease, MessageId, OpenTask, Outcome as Said, Proof, Publish, PublishError, Published, Receipts,
+    Receive, ReceiveError, Received, Row, RowKey, Seq, SessionView, Settle, Settled, Side, State, TaskError,
 };
 
-use super::{Oracle, Remembered, Violation, hold, log::delivery};
+use super::{Oracle, Remembered, Violation, hold, log::delivery, stands::is_open};
 use crate::{
     disk::Disk,
     world::{Outcome, World},
@@ -23,17 +23,32 @@ impl Oracle {
         world: &World,
         command: &Command,
         answer: &Answer,
-        newest: Option<bridge_core::Lease>,
+        newest: Option<Lease>,
     ) -> Result<(), Violation> {
         let disk = world.disk();
         match (command, answer) {
             (Command::Publish(publish), Answer::Published(result)) => {
                 self.published(world, publish, result)?;
+                if result.as_ref().is_ok_and(|published| !published.duplicate) {
+                    self.used.insert(publish.to.clone(), world.now());
+                }
             }
-            (Command::Receive(_), Answer::Received(Ok(received))) => self.received(received)?,
+            (Command::Receive(receive), Answer::Received(Ok(received))) => {
+                if receive.wait.is_zero() && receive.linger.is_zero() {
+                    let open = receive.mailboxes.iter().filter(|mailbox| disk.mailbox(mailbox).is_some());
+                    self.used.extend(open.map(|mailbox| (mailbox.clone(), world.now())));
+                }
+                for mailbox in &receive.mailboxes {
+                    let evidence = self.evidence.entry(mailbox.clone()).or_default();
+                    *evidence = world.now().max(*evidence);
+                }
+                self.wanted(world, receive, received)?;
+                self.received(received)?;
+            }
             (Command::Settle(settle), Answer::Settled(Ok(settled))) => {
                 self.settled(world, settle, settled, newest)?;
             }
+            (Command::Settle(settle), Answer::Settled(Err(_))) => self.counts_late(world, settle, newest)?,
             (Command::Read(mailbox, _), Answer::Read(Ok(place))) => {
                 let row = disk.look(&RowKey::Mailbox(mailbox.clone()));
                 let noted = match row {
@@ -119,6 +134,22 @@ impl Oracle {
         }
     }
 
+    /// What was given is of the types and no more than was asked for.
+    fn wanted(&self, world: &World, receive: &Receive, received: &Received) -> Result<(), Violation> {
+        let given = received.granted.iter().filter_map(|granted| delivery(world.disk(), granted.delivery));
+        let mut bytes = 0;
+        for (nth, given) in given.enumerate() {
+            let wanted = receive.types.is_empty() || receive.types.contains(&given.kind);
+            hold!("I5", wanted, "{} is {}, and went to {receive:?}", given.id, given.kind);
+            let asked = receive.mailboxes.contains(&given.mailbox);
+            hold!("I5", asked, "{} is of {}, and went to {receive:?}", given.id, given.mailbox);
+            bytes += u64::from(given.size);
+            let room = nth == 0 || (bytes <= receive.max_bytes && nth < receive.max as usize);
+            hold!("I5", room, "{receive:?} was given more than it asked for: {received:?}");
+        }
+        Ok(())
+    }
+
     fn received(&mut self, received: &Received) -> Result<(), Violation> {
         let Received { answer, .. } = *received;
         // Those that tell of nothing have no number.
@@ -144,7 +175,7 @@ impl Oracle {
         world: &World,
         settle: &Settle,
         settled: &Settled,
-        newest: Option<bridge_core::Lease>,
+        newest: Option<Lease>,
     ) -> Result<(), Violation> {
         let disk = world.disk();
         let id = settled.delivery;
@@ -180,8 +211,11 @@ impl Oracle {
                     hold!("I11", covered_by == Some(reply.id), "{covered} is answered by {covered_by:?}");
                 }
             }
-            self.confirmed.insert(reply.id);
-            Self::kept(disk, reply.id)?;
+            let is_queued = settled.reply.as_ref().is_some_and(|reply| reply.delivery_count > 0);
+            if is_queued {
+                self.confirmed.insert(reply.id);
+                Self::kept(disk, reply.id)?;
+            }
         }
         // Within one step it may have been given back and handed out anew.
         let under = match &settle.proof {
@@ -195,6 +229,25 @@ impl Oracle {
             let asked = (world.now() + *by).min(grant.started + self.policy.max_lease);
             hold!("I6", until >= asked, "{id} was to be leased until {asked:?} and is until {until:?}");
         }
+        Ok(())
+    }
+
+    /// An ack or answer was refused: its delivery is over, or a newer lease was given, or its holder had said something
+    /// before. That it was forgotten is no reason.
+    fn counts_late(&self, world: &World, settle: &Settle, newest: Option<Lease>) -> Result<(), Violation> {
+        let Proof::Lease(id, lease) = settle.proof else { return Ok(()) };
+        let is_word = matches!(settle.outcome, Said::Ack | Said::Answer { .. });
+        let seen = self.seen.get(&id).filter(|seen| !seen.over && seen.newest <= Some(lease));
+        if self.policy.late_ack == LateAck::Reject || !is_word || seen.is_none() || newest > Some(lease) {
+            return Ok(());
+        }
+        let Some(row) = delivery(world.disk(), id) else { return Ok(()) };
+        let is_spent =
+            |grant: &Grant| grant.lease >= lease && matches!(grant.end, Some(GrantEnd::Spent { .. }));
+        let refused = row.state.is_terminal()
+            || row.grant.as_ref().is_some_and(is_spent)
+            || world.disk().mailbox(&row.mailbox).is_none_or(|mailbox| !is_open(world.disk(), mailbox));
+        hold!("I13", refused, "{lease:?} of {id} was given, and {settle:?} was refused");
         Ok(())
     }
 
@@ -235,10 +288,35 @@ impl Oracle {
                 | Answer::Task(Err(_))
                 | Answer::Read(Err(_))
                 | Answer::Advanced(Err(_))
+                | Answer::Mailbox(Err(_))
+                | Answer::Purged(Err(_))
+                | Answer::Why(_)
+                | Answer::Mailboxes(_)
+                | Answer::Received(Err(ReceiveError::UnknownMailbox(_)
+                    | ReceiveError::NotLeased(_)
+                    | ReceiveError::MailboxCount { .. }
+                    | ReceiveError::TooManyMailboxes { .. }))
         );
         let nothing = outcome.replaced.is_empty() && outcome.events.is_empty();
         hold!("I3", !refused || nothing, "{answer:?} came with {outcome:?}");
         Ok(())
+    }
+
+    /// A row with the lease that stands in memory alone, and with the end that a load has given to its lease.
+    fn as_it_stands(&self, row: Delivery, shown: &Delivery) -> Delivery {
+        let mut row = row;
+        if let Some(held) = self.unrecorded.get(&row.id) {
+            row.state = State::Leased;
+            row.attempt = held.attempt;
+            row.receipts = Receipts { accepted: row.receipts.accepted, ..shown.receipts };
+            let attempt_id = shown.grant.as_ref().map(|grant| grant.attempt_id.clone());
+            let grant = held.grant.clone();
+            row.grant =
+                Some(Grant { attempt_id: attempt_id.unwrap_or_else(|| grant.attempt_id.clone()), ..grant });
+        } else if let (Some(grant), Some(shown)) = (&mut row.grant, &shown.grant) {
+            grant.until = shown.until;
+        }
+        row
     }
 
     /// The only command of a step asked how things stand.
@@ -250,11 +328,8 @@ impl Oracle {
             Answer::Session(Ok(view)) => counted(disk, view),
             Answer::Inspected(chain) => {
                 for shown in chain {
-                    let mut row = delivery(disk, shown.id).cloned();
-                    let until = shown.grant.as_ref().map(|grant| grant.until);
-                    if let Some(Delivery { grant: Some(grant), .. }) = &mut row {
-                        grant.until = until.unwrap_or(grant.until);
-                    }
+                    let row = delivery(disk, shown.id).cloned();
+                    let row = row.map(|row| self.as_it_stands(row, shown));
                     hold!("I15", row.as_ref() == Some(shown), "{shown:?} is {row:?} on disk");
                 }
                 Ok(())

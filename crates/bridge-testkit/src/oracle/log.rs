@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bridge_core::{
-    Address, DeadReason, Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row,
-    RowKey, Seq, SessionId, Side,
+    Class, DeadReason, Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row,
+    RowKey, Seq, SessionId,
 };
 
 use super::{Lane, Oracle, Violation, hold};
@@ -30,10 +30,11 @@ impl Oracle {
     }
 
     fn follow(&mut self, world: &World, event: &Event, outcome: &Outcome) -> Result<(), Violation> {
-        if let (Some(session), Some(_)) = (event.session, event.delivery) {
-            let evidence = self.evidence.entry(Address::Session(session, Side::Agent)).or_default();
+        if let Some(delivery) = event.delivery.and_then(|id| delivery(world.disk(), id)) {
+            let evidence = self.evidence.entry(delivery.mailbox.clone()).or_default();
             *evidence = event.at.max(*evidence);
         }
+        self.may_be_told(world, event, outcome)?;
         match (&event.kind, event.session, event.delivery) {
             (EventKind::PresenceChanged { presence, .. }, Some(session), _) => {
                 let there = presence.state != PresenceState::Away;
@@ -76,27 +77,11 @@ impl Oracle {
                     self.queue_up(successor, event.seq);
                 }
             }
-            EventKind::Presented { lease, attempt, consumer, .. } => {
-                if *attempt == 1 {
-                    self.in_turn(world, delivery, consumer.as_str(), event)?;
-                }
-                let in_time = delivery.expires_at.is_none_or(|at| at > event.at);
-                hold!("I5", in_time, "{id} was handed out after its time");
-                let seen = self.seen.entry(id).or_default();
-                hold!("I2", seen.holder.is_none(), "{id} was handed out twice at once");
-                hold!("I4", !seen.over, "{id} was handed out after its end");
-                hold!("I3", seen.newest < Some(*lease), "the leases of {id} do not rise");
-                seen.newest = Some(*lease);
-                seen.holder = Some(consumer.clone());
-                let handed = self.handed.entry(delivery.mailbox.clone()).or_default();
-                *handed += 1;
-                if handed.is_multiple_of(8) {
-                    self.oldest.insert((id, *lease));
-                }
-            }
+            EventKind::Presented { lease, .. } => self.presented(world, delivery, *lease, event, outcome)?,
             EventKind::Returned { reason, failures, .. } => {
+                self.was_given(world, id, outcome)?;
+                let under = self.let_go(id);
                 let seen = self.seen.entry(id).or_default();
-                seen.holder = None;
                 let charged = failures.checked_sub(seen.failures);
                 let right = match reason {
                     ReturnReason::Nack => charged == Some(1),
@@ -106,8 +91,14 @@ impl Oracle {
                 hold!("I6", right, "{id} has {failures} failures after {seen:?} and {}", reason.as_str());
                 seen.failures = *failures;
                 let newest = seen.newest;
+                if charged == Some(1) {
+                    let most = self.most_failures(world, outcome, delivery);
+                    hold!("I6", *failures < most, "{id} came back after {failures} failures of {most}");
+                }
                 match reason {
                     ReturnReason::Timeout => {
+                        let end = under.map(|held| held.grant.until);
+                        hold!("I6", end <= Some(event.at), "the lease of {id} ended before {end:?}");
                         timed_out(world, id, event, outcome)?;
                         let first = self.is_first(world, delivery);
                         hold!(
@@ -125,6 +116,8 @@ impl Oracle {
             | EventKind::Dead { .. }
             | EventKind::Cancelled
             | EventKind::Read => {
+                self.was_given(world, id, outcome)?;
+                self.let_go(id);
                 let answers = u32::from(matches!(event.kind, EventKind::Answered { .. }));
                 self.lanes.entry(lane(delivery)).or_default().retain(|_, other| *other != id);
                 let holds = delivery.grant.as_ref().is_some_and(|grant| grant.end.is_none());
@@ -133,7 +126,6 @@ impl Oracle {
                 let seen = self.seen.entry(id).or_default();
                 hold!("I4", !seen.over, "{id} ended twice: {}", event.kind.name());
                 seen.over = true;
-                seen.holder = None;
                 seen.answers += answers;
                 hold!("I11", seen.answers <= 1, "{id} has {} answers", seen.answers);
             }
@@ -170,25 +162,27 @@ impl Oracle {
         self.handed.retain(|mailbox, _| mailbox.session() != Some(closed));
     }
 
-    /// A delivery was handed out for the first time: what is ahead of it must be over, or in the same hands.
-    fn in_turn(
-        &self,
-        world: &World,
-        delivery: &Delivery,
-        consumer: &str,
-        event: &Event,
-    ) -> Result<(), Violation> {
-        let ahead = self.lanes.get(&lane(delivery)).into_iter().flatten();
-        for (_, other) in ahead.take_while(|(place, _)| Some(**place) < delivery.place) {
-            let holder = self.seen.get(other).and_then(|seen| seen.holder.as_ref());
-            let free = match holder {
-                Some(holder) => holder.as_str() == consumer,
-                None => self::delivery(world.disk(), *other)
-                    .is_some_and(|other| other.expires_at.is_some_and(|at| at <= event.at)),
-            };
-            hold!("I5", free, "{} was handed out before {other}", delivery.id);
+    /// Of leases that are held in memory alone the log tells nothing but their end.
+    fn may_be_told(&self, world: &World, event: &Event, outcome: &Outcome) -> Result<(), Violation> {
+        let mailbox = match &event.kind {
+            EventKind::PresenceChanged { mailbox, .. } => Some(mailbox),
+            EventKind::Seen | EventKind::Progressed { .. } => {
+                event.delivery.and_then(|id| delivery(world.disk(), id)).map(|delivery| &delivery.mailbox)
+            }
+            _ => None,
+        };
+        if let Some(mailbox) = mailbox {
+            let rules = self.rules(world, outcome, mailbox);
+            let told = rules.iter().any(|settings| settings.class != Class::Service);
+            hold!("I10", told, "the log tells {} of {mailbox}, which leases in silence", event.kind.name());
         }
         Ok(())
+    }
+
+    /// How often a delivery may have come back charged.
+    pub(super) fn most_failures(&self, world: &World, outcome: &Outcome, delivery: &Delivery) -> u32 {
+        let rules = self.rules(world, outcome, &delivery.mailbox);
+        rules.iter().map(|settings| self.policy.limits(settings).max_failures).max().unwrap_or(u32::MAX)
     }
 }
 
@@ -211,6 +205,6 @@ pub(super) fn delivery(disk: &Disk, id: DeliveryId) -> Option<&Delivery> {
     }
 }
 
-fn lane(delivery: &Delivery) -> Lane {
+pub(super) fn lane(delivery: &Delivery) -> Lane {
     (delivery.mailbox.clone(), delivery.key.clone(), delivery.priority)
 }

@@ -1,8 +1,8 @@
 //! What may become of a row in a step.
 
 use bridge_core::{
-    DeadReason, Delivery, DeliveryId, EventKind, GrantEnd, OutcomeKind, Priority, Row, RowKey, Seq, Session,
-    State, TaskState, Timestamp,
+    DeadReason, Delivery, DeliveryId, EventKind, GrantEnd, Name, OutcomeKind, Row, RowKey, Seq, Session,
+    State, TaskState,
 };
 
 use super::{Oracle, Violation, hold, log};
@@ -12,15 +12,26 @@ impl Oracle {
     /// Judges every row that a step has changed.
     pub(super) fn read_rows(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
         self.readers.clear();
+        self.leave_batches();
         for (key, before) in &outcome.replaced {
             match (before, world.disk().look(key)) {
+                (Some(Row::Mailbox(before)), None) => self.mailbox_gone(world, before)?,
                 (Some(before), None) => removed(world, before)?,
                 (before, Some(Row::Delivery(after))) => {
                     if let Some(Row::Delivery(before)) = before {
                         grows(before, after)?;
                         self.put_down(before);
+                        if before.receipts != after.receipts {
+                            let evidence = self.evidence.entry(after.mailbox.clone()).or_default();
+                            *evidence = world.now().max(*evidence);
+                        }
+                        if !before.state.is_terminal() && after.state.is_terminal() {
+                            self.let_go(after.id);
+                            self.leave_batches();
+                            self.purged(outcome, world.disk(), after)?;
+                        }
                     }
-                    self.judge(world, after)?;
+                    self.judge(world, outcome, after)?;
                     let lost = matches!(after.state, State::Dead(_) | State::Cancelled);
                     let read =
                         lost && before.as_ref().is_some_and(Row::is_live) && was_read(world, outcome, after);
@@ -31,7 +42,15 @@ impl Oracle {
                     counts(world, outcome, before, after)?;
                 }
                 (Some(Row::Mailbox(before)), Some(Row::Mailbox(after))) => {
-                    hold!("I4", before.read_to <= after.read_to, "{} was read back", after.address);
+                    let made_anew =
+                        before.created_at != after.created_at || self.deleting.contains(&after.address);
+                    if made_anew {
+                        self.handed.remove(&after.address);
+                        self.uncounted.insert(after.address.clone());
+                    } else {
+                        hold!("I4", before.read_to <= after.read_to, "{} was read back", after.address);
+                        hold!("I4", before.floor <= after.floor, "{} was filled again", after.address);
+                    }
                 }
                 (Some(Row::Task(before)), Some(Row::Task(after))) => {
                     hold!("I4", before.state == TaskState::Waiting, "{before:?} has become {after:?}");
@@ -51,22 +70,13 @@ impl Oracle {
             let first = ends.next();
             hold!("I2", ends.all(|end| Some(end) == first), "{batch:?} has several ends: {members:?}");
         }
-        for (consumer, held) in &self.hands {
-            let credit = self.policy.agent.credit as usize;
-            // What is critical comes on top of it.
-            let counts = |id: &&DeliveryId| {
-                log::delivery(world.disk(), **id).is_some_and(|held| held.priority != Priority::CRITICAL)
-            };
-            let held = held.iter().filter(counts).count();
-            hold!("I7", held <= credit, "{} holds {held} of {credit}", consumer.name);
-        }
         Ok(())
     }
 
-    fn judge(&mut self, world: &World, delivery: &Delivery) -> Result<(), Violation> {
+    fn judge(&mut self, world: &World, outcome: &Outcome, delivery: &Delivery) -> Result<(), Violation> {
         let Delivery { id, attempt, failures, .. } = *delivery;
-        let max = self.policy.agent.max_failures;
-        hold!("I6", failures <= max && failures <= attempt, "{id} failed {failures} times of {attempt}");
+        hold!("I6", failures <= attempt, "{id} failed {failures} times of {attempt}");
+        let is_new = !self.terminal.contains_key(&id);
         if delivery.state.is_terminal() {
             let first = *self.terminal.entry(id).or_insert(delivery.state);
             hold!("I4", first == delivery.state, "{id} was {first:?} and is {:?}", delivery.state);
@@ -77,26 +87,27 @@ impl Oracle {
         let leased = delivery.state == State::Leased;
         hold!("I2", !leased || end == Some(None), "{id} is leased and {end:?}");
         match delivery.state {
-            State::Done => self.done(world, delivery)?,
-            State::Dead(reason) => self.dead(reason, delivery, world.now())?,
+            State::Done => self.done(world, outcome, delivery)?,
+            State::Dead(reason) if is_new => self.dead(reason, delivery, world, outcome)?,
             State::Leased => self.bounded(world, delivery)?,
             State::Pending { visible_at } => {
                 let latest = delivery.place.is_none() || visible_at <= world.now() + self.policy.max_delay;
                 hold!("I6", latest, "{id} is not visible before {visible_at:?}");
                 hold!("I2", end != Some(None), "{id} waits under a lease");
             }
-            State::Cancelled => {}
+            State::Dead(_) | State::Cancelled => {}
         }
         Ok(())
     }
 
-    fn done(&self, world: &World, delivery: &Delivery) -> Result<(), Violation> {
+    fn done(&self, world: &World, outcome: &Outcome, delivery: &Delivery) -> Result<(), Violation> {
         let id = delivery.id;
         let receipts = &delivery.receipts;
         if let Some(reply) = delivery.reply {
             let kept = world.disk().look(&RowKey::Message(reply)).is_some();
             hold!("I11", kept, "the answer {reply} to {id} is nowhere");
             let queued = log::delivery(world.disk(), DeliveryId::of(reply, 0)).is_some();
+            let queued = queued || !self.has_way_back(world, outcome, delivery);
             hold!("I11", queued, "the answer {reply} to {id} goes to nobody");
         }
         hold!("I1", delivery.place.is_some(), "{id} was settled before it was visible");
@@ -107,12 +118,33 @@ impl Oracle {
         Ok(())
     }
 
-    fn dead(&self, reason: DeadReason, delivery: &Delivery, now: Timestamp) -> Result<(), Violation> {
+    /// Whether a sender has a mailbox that its answer goes to, or can have one.
+    fn has_way_back(&self, world: &World, outcome: &Outcome, delivery: &Delivery) -> bool {
+        if delivery.mailbox.session().is_some() {
+            return true;
+        }
+        let is_known = delivery.from.as_str() != Name::NOBODY;
+        let Some(origin) = delivery.mailbox.origin(&delivery.from).filter(|_| is_known) else { return false };
+        world.disk().mailbox(&origin).is_some()
+            && !self.deleting.contains(&origin)
+            && outcome.replaced.iter().all(|(key, _)| *key != RowKey::Mailbox(origin.clone()))
+    }
+
+    fn dead(
+        &self,
+        reason: DeadReason,
+        delivery: &Delivery,
+        world: &World,
+        outcome: &Outcome,
+    ) -> Result<(), Violation> {
+        let now = world.now();
+        let rules = self.rules(world, outcome, &delivery.mailbox);
+        let least = rules.iter().map(|settings| self.policy.limits(settings).max_failures).min();
         let rejected = delivery.grant.as_ref().and_then(|grant| grant.end).is_some_and(
             |end| matches!(end, GrantEnd::Spent { outcome, .. } if outcome == OutcomeKind::Reject),
         );
         let right = match reason {
-            DeadReason::MaxFailures => delivery.failures == self.policy.agent.max_failures,
+            DeadReason::MaxFailures => Some(delivery.failures) >= least,
             DeadReason::Rejected => rejected,
             DeadReason::Expired => delivery.expires_at.is_some_and(|at| at <= now),
             DeadReason::TooManyReleases => delivery.attempt >= self.policy.max_attempts,
@@ -134,22 +166,18 @@ impl Oracle {
     }
 
     fn put_down(&mut self, before: &Delivery) {
-        let Some(grant) = &before.grant else { return };
-        if let Some(members) = self.batches.get_mut(&grant.batch) {
-            members.remove(&before.id);
-            if members.is_empty() {
-                self.batches.remove(&grant.batch);
-            }
-        }
-        if let Some(held) = self.hands.get_mut(&grant.consumer) {
-            held.remove(&before.id);
+        if let Some(grant) = &before.grant {
+            self.leave_batch(before.id, grant.batch);
         }
     }
 
     fn take_up(&mut self, after: &Delivery) {
         if let (State::Leased, Some(grant)) = (after.state, &after.grant) {
             self.batches.entry(grant.batch).or_default().insert(after.id, grant.clone());
-            self.hands.entry(grant.consumer.clone()).or_default().insert(after.id);
+            // Something else about it was written, and its lease with it.
+            if self.unrecorded.get(&after.id).is_some_and(|held| held.grant.lease == grant.lease) {
+                self.unrecorded.remove(&after.id);
+            }
         }
     }
 }
@@ -198,10 +226,6 @@ fn removed(world: &World, row: &Row) -> Result<(), Violation> {
     let free = match row {
         Row::Idempotency(record) => record.expires_at <= world.now(),
         Row::Task(task) => task.expires_at <= world.now(),
-        Row::Mailbox(mailbox) => {
-            let mut live = world.disk().deliveries().filter(|delivery| !delivery.state.is_terminal());
-            live.all(|delivery| delivery.mailbox != mailbox.address)
-        }
         _ => false,
     };
     hold!("I12", free, "{row:?} was removed");

@@ -1,17 +1,36 @@
 //! Whose turn it is, and when something must happen: told by the rows alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::{
-    Address, Consumer, Delivery, DeliveryId, EventKind, Name, PresenceState, Priority, Receive, Row, RowKey,
-    State, Task, TaskState, Timestamp,
+    Address, CallId, Delivery, DeliveryId, Granted, Lease, Made, Name, PresenceState, Priority, Receive, Row,
+    RowKey, State, Task, TaskState, Timestamp,
 };
 
-use super::{Oracle, Violation, hold, log::delivery};
-use crate::{
-    disk::Disk,
-    world::{Outcome, World},
+use super::{
+    Oracle, Violation, hold,
+    log::delivery,
+    stands::{View, is_open},
 };
+use crate::{disk::Disk, world::World};
+
+/// What is known of a receive that waits for more than is there.
+#[derive(Debug)]
+pub(super) struct Lingers {
+    /// Since when something is there for it.
+    since: Timestamp,
+    /// What is there.
+    offer: Vec<DeliveryId>,
+    /// How much its consumer holds.
+    held: usize,
+}
+
+impl Lingers {
+    /// Whether something of what was there is there.
+    fn is_there(&self, offer: &[DeliveryId]) -> bool {
+        offer.iter().any(|offered| self.offer.contains(offered))
+    }
+}
 
 impl Oracle {
     /// Whoever waits could be given nothing, and its wait has not been over for long.
@@ -19,19 +38,38 @@ impl Oracle {
     /// # Errors
     /// A violation of I7: a wake-up was lost.
     pub fn served<'a>(
-        &self,
+        &mut self,
         world: &World,
-        waiting: impl IntoIterator<Item = (&'a Receive, Timestamp)>,
+        waiting: impl IntoIterator<Item = (CallId, &'a Receive, Timestamp)>,
     ) -> Result<(), Violation> {
         if is_behind(world) {
             return Ok(());
         }
-        for (receive, until) in waiting {
-            hold!("I7", until > world.now(), "{receive:?} waits longer than until {until:?}");
-            let woken = world.next_timeout().is_some_and(|at| at <= until);
+        let mut lingers = BTreeMap::new();
+        for (call, receive, until) in waiting {
+            let offer = self.offer(world, receive);
+            let end = if offer.is_empty() || receive.linger.is_zero() {
+                self.nothing_for(world, receive)?;
+                until
+            } else {
+                let held = self.hands.get(&receive.consumer).map_or(0, BTreeSet::len);
+                let before = self.lingers.get(&call).filter(|before| before.is_there(&offer));
+                if let Some(before) = before.filter(|before| held == 0 && before.held == 0)
+                    && before.offer.len() < offer.len()
+                {
+                    self.not_enough(world, receive, &offer)?;
+                }
+                let since = before.map_or(world.now(), |before| before.since);
+                lingers.insert(call, Lingers { since, offer, held });
+                since
+            };
+            // It may be waiting for more until then, though others have taken what it has waited with.
+            let end = end.min(until) + receive.linger;
+            hold!("I7", end > world.now(), "{receive:?} waits longer than until {end:?}");
+            let woken = world.next_timeout().is_some_and(|at| at <= end);
             hold!("I7", woken, "nobody will end the wait of {receive:?}");
-            self.nothing_for(world, receive)?;
         }
+        self.lingers = lingers;
         Ok(())
     }
 
@@ -43,22 +81,50 @@ impl Oracle {
         if is_behind(world) {
             return Ok(());
         }
-        let held = self.hands.get(&receive.consumer).map_or(0, std::collections::BTreeSet::len);
-        let has_credit = held < self.policy.agent.credit as usize;
-        if !is_over(world.disk(), receive) {
-            for mailbox in &receive.mailboxes {
-                let mut turns = turns(world.disk(), mailbox, &receive.consumer, world.now());
-                let is_critical = |id: &DeliveryId| {
-                    delivery(world.disk(), *id).is_some_and(|given| given.priority == Priority::CRITICAL)
-                };
-                turns.retain(|id| has_credit || is_critical(id));
-                hold!("I7", turns.is_empty(), "{receive:?} got nothing of {turns:?}");
-            }
-        }
+        let offer = self.offer(world, receive);
+        hold!("I7", offer.is_empty(), "{receive:?} got nothing of {offer:?}");
         Ok(())
     }
 
+    /// Who waits for more is given as much as it wants at once.
+    fn not_enough(&self, world: &World, receive: &Receive, offer: &[DeliveryId]) -> Result<(), Violation> {
+        let credits: Vec<_> =
+            receive.mailboxes.iter().filter_map(|mailbox| self.credit(world, mailbox)).collect();
+        let most = credits.iter().max().map_or(1, |credit| credit / 2).max(1);
+        let max = most.min(receive.max as usize);
+        // One with less credit may have less to give than it has.
+        if credits.iter().any(|credit| *credit < max) {
+            return Ok(());
+        }
+        hold!("I7", offer.len() < max, "{receive:?} waits for more than {offer:?}");
+        Ok(())
+    }
+
+    fn credit(&self, world: &World, mailbox: &Address) -> Option<usize> {
+        let mailbox = world.disk().mailbox(mailbox)?;
+        Some(self.policy.limits(&mailbox.settings).credit as usize)
+    }
+
+    /// What a receiver may have now.
+    fn offer(&self, world: &World, receive: &Receive) -> Vec<DeliveryId> {
+        if is_over(world.disk(), receive) {
+            return Vec::new();
+        }
+        let view = View { disk: world.disk(), unrecorded: &self.unrecorded };
+        let held = self.hands.get(&receive.consumer).map_or(0, BTreeSet::len);
+        let mut offer = Vec::new();
+        let mailboxes: BTreeSet<_> = receive.mailboxes.iter().collect();
+        for mailbox in mailboxes {
+            let has_credit = self.credit(world, mailbox).is_some_and(|credit| held < credit);
+            let mut turns = view.turns(mailbox, receive, world.now());
+            turns.retain(|id| has_credit || is_critical(world, *id));
+            offer.extend(turns);
+        }
+        offer
+    }
+
     /// The only command of a step was handed what was most urgent, of keys in turn; and every eighth time what was oldest.
+    /// Several mailboxes take turns.
     ///
     /// # Errors
     /// A violation of I8.
@@ -66,36 +132,70 @@ impl Oracle {
         &self,
         world: &World,
         receive: &Receive,
-        outcome: &Outcome,
+        granted: &[Granted],
     ) -> Result<(), Violation> {
-        // Several take turns.
-        let [mailbox] = &receive.mailboxes[..] else { return Ok(()) };
+        let new = granted.iter().filter(|granted| self.fresh.contains(&granted.lease));
+        let new: Vec<_> = new
+            .filter_map(|granted| Some((granted.lease, delivery(world.disk(), granted.delivery)?)))
+            .collect();
+        let mut given: BTreeMap<&Address, u32> =
+            receive.mailboxes.iter().map(|mailbox| (mailbox, 0)).collect();
+        for (_, delivery) in &new {
+            *given.entry(&delivery.mailbox).or_default() += 1;
+        }
+        let most = given.values().max().copied().unwrap_or(0);
+        let view = View { disk: world.disk(), unrecorded: &self.unrecorded };
+        let held = self.hands.get(&receive.consumer).map_or(0, BTreeSet::len);
+        for (mailbox, given) in given {
+            let has_credit = self.credit(world, mailbox).is_some_and(|credit| held < credit);
+            let left = view.turns(mailbox, receive, world.now());
+            let fair = given + 1 >= most || left.is_empty() || !has_credit;
+            hold!("I8", fair, "{mailbox} had {given} turns, and others {most}: {left:?} is left");
+            let of_it = new.iter().filter(|(_, delivery)| delivery.mailbox == *mailbox);
+            self.in_turn_of_one(world, receive, &of_it.copied().collect::<Vec<_>>(), &left)?;
+        }
+        Ok(())
+    }
+
+    fn in_turn_of_one(
+        &self,
+        world: &World,
+        receive: &Receive,
+        given: &[(Lease, &Delivery)],
+        left: &[DeliveryId],
+    ) -> Result<(), Violation> {
         let mut keys: BTreeMap<(Priority, &Option<Name>), u32> = BTreeMap::new();
         let mut oldest = None;
-        for event in &outcome.events {
-            if let (EventKind::Presented { lease, .. }, Some(id)) = (&event.kind, event.delivery)
-                && let Some(given) =
-                    delivery(world.disk(), id).filter(|given| given.mailbox == *mailbox)
-            {
-                if self.oldest.contains(&(id, *lease)) {
-                    oldest = given.place.max(oldest);
-                } else {
-                    *keys.entry((given.priority, &given.key)).or_default() += 1;
-                }
+        for (lease, given) in given {
+            if self.uncounted.contains(&given.mailbox) {
+                return Ok(());
+            }
+            if self.oldest.contains(&(given.id, *lease)) {
+                oldest = given.place.max(oldest);
+            } else {
+                *keys.entry((given.priority, &given.key)).or_default() += 1;
             }
         }
         let least = keys.last_key_value().map(|((priority, _), _)| *priority);
-        for id in turns(world.disk(), mailbox, &receive.consumer, world.now()) {
-            let Some(left) = delivery(world.disk(), id) else { continue };
+        for id in left {
+            let Some(left) = delivery(world.disk(), *id) else { continue };
             let urgent = least.is_some_and(|least| left.priority < least);
             hold!("I8", !urgent, "{id} is more urgent than what {receive:?} was given");
             let older = oldest.is_some_and(|oldest| left.place < Some(oldest));
-            hold!("I8", !older, "{id} is older than what {receive:?} was given as the oldest");
+            let may = self.has_credit_for(world, receive, left);
+            hold!("I8", !older || !may, "{id} is older than what {receive:?} was given as the oldest");
             let passed = !keys.contains_key(&(left.priority, &left.key));
             let twice = keys.iter().any(|((priority, _), times)| *priority == left.priority && *times > 1);
             hold!("I8", !(passed && twice), "the key of {id} had no turn, and others had two");
         }
         Ok(())
+    }
+
+    /// Whether a receiver may still have a delivery, whatever it was given now.
+    fn has_credit_for(&self, world: &World, receive: &Receive, left: &Delivery) -> bool {
+        let held = self.hands.get(&receive.consumer).map_or(0, BTreeSet::len);
+        left.priority == Priority::CRITICAL
+            || self.credit(world, &left.mailbox).is_some_and(|credit| held < credit)
     }
 
     /// The shard will be awake when something is due.
@@ -109,11 +209,15 @@ impl Oracle {
             let due = match row {
                 Row::Session(session) => Some(session.last_activity + self.policy.session_ttl),
                 Row::Task(task) => Some(task.expires_at),
-                Row::Mailbox(mailbox) if !is_open(world.disk(), &mailbox.address) => Some(now),
-                Row::Mailbox(mailbox) if mailbox.presence.state != PresenceState::Away => {
-                    Some(self.missed_at(world, &mailbox.address))
+                Row::Mailbox(mailbox) if !is_open(world.disk(), mailbox) => Some(now),
+                Row::Mailbox(mailbox) => {
+                    let there = mailbox.presence.state != PresenceState::Away;
+                    let missed = there.then(|| self.missed_at(world, &mailbox.address));
+                    let unused = mailbox.used_at + self.policy.mailbox_ttl;
+                    let unused = Some(unused).filter(|_| mailbox.made == Made::ByUse);
+                    missed.into_iter().chain(unused).min()
                 }
-                Row::Delivery(delivery) => due(world, delivery),
+                Row::Delivery(delivery) => self.due(world, delivery),
                 _ => None,
             };
             if let Some(due) = due {
@@ -122,6 +226,27 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// When something must happen to a delivery.
+    fn due(&self, world: &World, delivery: &Delivery) -> Option<Timestamp> {
+        let view = View { disk: world.disk(), unrecorded: &self.unrecorded };
+        if let Some(grant) = view.lease(delivery) {
+            return Some(world.lease_end(grant));
+        }
+        let State::Pending { visible_at } = delivery.state else { return None };
+        let mailbox = world.disk().mailbox(&delivery.mailbox);
+        let is_over = mailbox.is_some_and(|mailbox| {
+            let is_read =
+                !delivery.mailbox.is_work() && delivery.place.is_some_and(|place| place <= mailbox.read_to);
+            is_read || delivery.seq <= mailbox.floor
+        });
+        if is_over {
+            return Some(world.now());
+        }
+        let hidden = delivery.place.is_none() || visible_at > world.now();
+        let visible = hidden.then_some(visible_at);
+        visible.into_iter().chain(delivery.expires_at).min()
     }
 
     /// When the taker of a mailbox is missed at the latest: it may be told to pause, is then given some time, and some more
@@ -147,53 +272,6 @@ fn is_over(disk: &Disk, receive: &Receive) -> bool {
     matches!(task, Some(Row::Task(task)) if over(task))
 }
 
-/// When something must happen to a delivery.
-fn due(world: &World, delivery: &Delivery) -> Option<Timestamp> {
-    let read_to = match world.disk().look(&RowKey::Mailbox(delivery.mailbox.clone())) {
-        Some(Row::Mailbox(mailbox)) if !delivery.mailbox.is_work() => mailbox.read_to,
-        _ => bridge_core::Seq::ZERO,
-    };
-    match delivery.state {
-        State::Leased => delivery.grant.as_ref().map(|grant| world.lease_end(grant)),
-        State::Pending { .. } if delivery.place.is_some_and(|place| place <= read_to) => Some(world.now()),
-        State::Pending { visible_at } => {
-            let hidden = delivery.place.is_none() || visible_at > world.now();
-            let visible = hidden.then_some(visible_at);
-            visible.into_iter().chain(delivery.expires_at).min()
-        }
-        _ => None,
-    }
-}
-
-fn is_open(disk: &Disk, mailbox: &Address) -> bool {
-    let session = mailbox.session().and_then(|session| disk.look(&RowKey::Session(session)));
-    session.is_some_and(Row::is_live)
-}
-
-/// What `consumer` may be handed now.
-pub(crate) fn turns(disk: &Disk, mailbox: &Address, consumer: &Consumer, now: Timestamp) -> Vec<DeliveryId> {
-    if !is_open(disk, mailbox) {
-        return Vec::new();
-    }
-    let mut lanes = BTreeMap::<_, BTreeMap<_, &Delivery>>::new();
-    for delivery in disk.deliveries() {
-        if let Some(place) = delivery.place.filter(|_| !delivery.state.is_terminal())
-            && delivery.mailbox == *mailbox
-        {
-            lanes.entry((&delivery.key, delivery.priority)).or_default().insert(place, delivery);
-        }
-    }
-    let mut turns = Vec::new();
-    for lane in lanes.into_values() {
-        for delivery in lane.into_values() {
-            let holder = delivery.grant.as_ref().map(|grant| &grant.consumer);
-            match delivery.state {
-                State::Pending { .. } if delivery.expires_at.is_some_and(|at| at <= now) => {}
-                State::Pending { visible_at } if visible_at <= now => turns.push(delivery.id),
-                State::Leased if consumer.named && holder == Some(consumer) => {}
-                _ => break,
-            }
-        }
-    }
-    turns
+fn is_critical(world: &World, id: DeliveryId) -> bool {
+    delivery(world.disk(), id).is_some_and(|given| given.priority == Priority::CRITICAL)
 }

@@ -8,6 +8,7 @@ use bridge_core::{
     Received, Reply, Row, RowKey, Seq, SessionId, Settle, Side, TaskId,
 };
 
+use super::mailboxes;
 use crate::{disk::Disk, rng::Rng, world::World};
 
 /// What the clients know, all together.
@@ -43,7 +44,7 @@ impl Clients {
     /// What clients might do next; together what one of them sends in one go.
     pub(super) fn invent(&mut self, rng: &mut Rng, world: &World, parked: &[CallId]) -> Vec<Command> {
         let disk = world.disk();
-        let command = match rng.below(1_000) {
+        let command = match rng.below(1_100) {
             0..180 => self.publish(rng),
             180..230 => self.publish_again(rng),
             230..400 => self.receive(rng),
@@ -91,7 +92,12 @@ impl Clients {
             972..976 => Command::CloseSession(self.session(rng)),
             976..980 => Command::CloseIdleSession(self.session(rng), world.now()),
             980..988 => self.open(rng),
-            _ => Command::Forget(forgettable(world)),
+            988..1_000 => Command::Forget(forgettable(world)),
+            1_000..1_060 => mailboxes::manage(rng, world),
+            _ => match rng.pick(&self.messages).copied() {
+                Some(message) => Command::Why(life_of(message, rng, disk)),
+                None => self.publish(rng),
+            },
         };
         vec![command]
     }
@@ -134,8 +140,13 @@ impl Clients {
 
     fn publish(&mut self, rng: &mut Rng) -> Command {
         let side = if rng.chance(75) { Side::Agent } else { Side::User };
-        let to = Address::Session(self.session(rng), side);
+        let to = self.own_or(side, rng);
         Command::Publish(self.message(rng, to))
+    }
+
+    /// A mailbox of its own, or this side of a conversation.
+    fn own_or(&self, side: Side, rng: &mut Rng) -> Address {
+        if rng.chance(55) { mailboxes::address(rng) } else { Address::Session(self.session(rng), side) }
     }
 
     fn message(&mut self, rng: &mut Rng, to: Address) -> Publish {
@@ -146,12 +157,13 @@ impl Clients {
             Idempotency { key, fingerprint: [u8::from(to.is_work()); 32] }
         });
         let priority = if rng.chance(80) { 5 } else { 1 + u8::try_from(rng.below(9)).unwrap_or(0) };
+        let is_own = to.session().is_none();
         let publish = Publish {
             id,
-            from: name("anna"),
+            from: if is_own { mailboxes::sender(rng) } else { name("anna") },
             verified: false,
             to,
-            kind: name("message"),
+            kind: name(if rng.chance(70) { "message" } else { "command" }),
             priority: Priority::new(priority).unwrap_or_default(),
             payload: vec![b'x'; usize::try_from(rng.below(50)).unwrap_or(1)].into(),
             key: rng.chance(20).then(|| name("other")),
@@ -178,9 +190,9 @@ impl Clients {
         Command::Publish(again)
     }
 
-    /// More messages than one step can work off, to the person.
+    /// More messages than one step can work off, to the person or to whoever takes.
     fn burst(&mut self, rng: &mut Rng) -> Vec<Command> {
-        let to = Address::Session(self.session(rng), Side::User);
+        let to = self.own_or(Side::User, rng);
         (0..4 + rng.below(8)).map(|_| Command::Publish(self.message(rng, to.clone()))).collect()
     }
 
@@ -193,21 +205,25 @@ impl Clients {
         let length = if rng.chance(5) { 13 * 3600 } else { 1 + rng.below(20) };
         let receive = Receive {
             consumer,
-            mailboxes: vec![Address::Session(
-                self.session(rng),
-                if rng.chance(97) { Side::Agent } else { Side::User },
-            )],
-            types: Vec::new(),
+            mailboxes: self.asked(rng),
+            types: mailboxes::types(rng),
             max: 1 + u32::try_from(rng.below(4)).unwrap_or(0),
             max_bytes: if rng.chance(20) { 60 } else { u64::MAX },
             wait: Duration::from_secs(if rng.chance(40) { 1 + rng.below(30) } else { 0 }),
-            linger: Duration::ZERO,
+            linger: Duration::from_secs(if rng.chance(15) { 1 + rng.below(10) } else { 0 }),
             lease: rng.chance(50).then(|| Duration::from_secs(length)),
             attempt_id: attempt,
             repeatable: rng.chance(50),
         };
         self.attempts.push(receive.clone());
         Command::Receive(receive)
+    }
+
+    /// Mostly one mailbox; sometimes several, now and then one of them twice or more than may be.
+    fn asked(&self, rng: &mut Rng) -> Vec<Address> {
+        let side = if rng.chance(97) { Side::Agent } else { Side::User };
+        let count = if rng.chance(75) { 1 } else { 2 + rng.below(3) };
+        (0..count).map(|_| self.own_or(side, rng)).collect()
     }
 
     fn settle(&mut self, rng: &mut Rng) -> Command {
@@ -276,8 +292,7 @@ impl Clients {
             None => {
                 let id = TaskId(self.next_id(rng));
                 let side = if rng.chance(90) { Side::Agent } else { Side::User };
-                let (mailbox, consumer) =
-                    (Address::Session(self.session(rng), side), agent(1 + rng.below(3)));
+                let (mailbox, consumer) = (self.own_or(side, rng), agent(1 + rng.below(3)));
                 self.tasks.push((id, mailbox.clone(), consumer.clone()));
                 let ttl = Duration::from_secs(if rng.chance(20) { 7_200 } else { 1 + rng.below(60) });
                 Command::OpenTask(OpenTask { id, mailbox, consumer, ttl })

@@ -2,21 +2,35 @@
 
 use std::time::Duration;
 
-use bridge_core::{LateAck, Limits, Policy};
+use bridge_core::{LateAck, Limits, MakeMailboxes, Policy, Retry};
 
 use crate::rng::Rng;
 
+/// Pauses of mailboxes whose messages are sent on.
+const WEBHOOK: &[Duration] = &[Duration::from_secs(2), Duration::from_secs(40)];
+
 /// The policy of a simulation: not all shards have the same.
 pub(super) fn policy(rng: &mut Rng) -> Policy {
+    let max_pending_bytes = if rng.chance(70) { u64::MAX } else { 150 };
+    let limits = |lease, max_failures, credit, retry| Limits {
+        lease: Duration::from_secs(lease),
+        max_failures,
+        credit,
+        max_pending: 12,
+        max_pending_bytes,
+        retry,
+    };
+    let credit = if rng.chance(70) { 4 } else { 2 };
     Policy {
-        agent: Limits {
-            lease: Duration::from_secs(10),
-            max_failures: 3,
-            credit: if rng.chance(70) { 4 } else { 2 },
-            max_pending: 12,
-            max_pending_bytes: if rng.chance(70) { u64::MAX } else { 150 },
-            ..Limits::AGENT
-        },
+        service: limits(6, 4, 6, Limits::SERVICE.retry),
+        agent: limits(10, 3, credit, Limits::AGENT.retry),
+        browser: limits(8, 2, 2, Limits::BROWSER.retry),
+        webhook: limits(5, 3, 4, Retry::Each(WEBHOOK)),
+        mailboxes: if rng.chance(85) { MakeMailboxes::AtFirstUse } else { MakeMailboxes::ByHand },
+        max_mailboxes: if rng.chance(70) { 10 } else { 3 },
+        mailbox_ttl: Duration::from_secs(if rng.chance(50) { 7 * 24 * 3600 } else { 2 * 3600 }),
+        max_pending: if rng.chance(80) { usize::MAX } else { 20 },
+        max_asked: 3,
         late_ack: if rng.chance(75) { LateAck::Accept } else { LateAck::Reject },
         max_lease: Duration::from_secs(if rng.chance(60) { 12 * 3600 } else { 30 }),
         max_attempts: 6,

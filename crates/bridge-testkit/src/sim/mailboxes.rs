@@ -1,0 +1,80 @@
+//! What clients do with mailboxes of their own, besides sending and taking.
+
+use std::time::Duration;
+
+use bridge_core::{Address, Backoff, Class, Command, Label, MailboxSettings, Name, Order, Purge, SetMailbox};
+
+use super::clients::name;
+use crate::{rng::Rng, world::World};
+
+/// A client's mailbox or a group's. Those who send have one too, or get it with their first answer.
+pub(super) fn address(rng: &mut Rng) -> Address {
+    let label = |text| Label::new(name(text)).unwrap_or_else(|| panic!("{text} is no label"));
+    match rng.below(20) {
+        0..7 => Address::Client(label("worker")),
+        7..11 => Address::Client(label("helper")),
+        11..16 => Address::Group(label("resizers")),
+        16..18 => Address::Client(label("anna")),
+        18 => Address::Client(label("bob")),
+        _ => Address::Group(label("late")),
+    }
+}
+
+/// Who sends: one who takes too, one who only sends, one whose name is no address, or nobody in particular.
+pub(super) fn sender(rng: &mut Rng) -> Name {
+    match rng.below(10) {
+        0..4 => name("anna"),
+        4..7 => name("bob"),
+        7 => name("zoe"),
+        8 => name("all"),
+        _ => name(Name::NOBODY),
+    }
+}
+
+/// The types of messages that a receiver wants: mostly all.
+pub(super) fn types(rng: &mut Rng) -> Vec<Name> {
+    match rng.below(20) {
+        0..16 => Vec::new(),
+        16 => vec![name("message")],
+        17 => vec![name("command")],
+        18 => vec![name("command"), name("answer"), name("bounce")],
+        _ => vec![name("never")],
+    }
+}
+
+/// Somebody looks at mailboxes, or changes how they behave.
+pub(super) fn manage(rng: &mut Rng, world: &World) -> Command {
+    let mailbox = address(rng);
+    match rng.below(100) {
+        0..30 => Command::SetMailbox(SetMailbox { address: mailbox, settings: settings(rng) }),
+        30..42 => Command::PauseMailbox(or_any(mailbox, rng, world), name("anna")),
+        42..60 => Command::ResumeMailbox(or_any(mailbox, rng, world)),
+        60..65 => Command::PurgeMailbox(mailbox, Purge::Try),
+        65..75 => Command::PurgeMailbox(or_any(mailbox, rng, world), Purge::Do),
+        75..83 => Command::DeleteMailbox(mailbox),
+        83..93 => Command::InspectMailbox(mailbox),
+        _ => Command::ListMailboxes(rng.chance(50).then_some(mailbox), 1 + rng.below(4) as usize),
+    }
+}
+
+/// This mailbox, or any that is there, a conversation's among them.
+fn or_any(mailbox: Address, rng: &mut Rng, world: &World) -> Address {
+    let there: Vec<_> = world.disk().mailboxes().map(|mailbox| &mailbox.address).collect();
+    rng.pick(&there).filter(|_| rng.chance(20)).map_or(mailbox, |any| (*any).clone())
+}
+
+fn settings(rng: &mut Rng) -> MailboxSettings {
+    let class = rng.pick(&Class::ALL).copied().unwrap_or(Class::Service);
+    let small = |rng: &mut Rng, percent, below| {
+        rng.chance(percent).then(|| 1 + u32::try_from(rng.below(below)).unwrap_or(0))
+    };
+    MailboxSettings {
+        class,
+        order: if rng.chance(30) { Order::Loose } else { Order::Keyed },
+        backoff: if rng.chance(30) { Backoff::Skips } else { Backoff::Blocks },
+        max_pending: small(rng, 20, 10),
+        max_pending_bytes: small(rng, 10, 100).map(u64::from),
+        lease: small(rng, 30, 20).map(|secs| Duration::from_secs(u64::from(secs))),
+        max_failures: small(rng, 30, 4),
+    }
+}
