@@ -59,14 +59,15 @@ impl Shard {
                 _ => (Blocked::Turn, None),
             };
         }
-        let receives = || waiting.iter().filter_map(|call| self.parked.get(call)).map(|parked| &parked.receive);
+        let receives = waiting.iter().filter_map(|call| self.parked.get(call)).map(|parked| &parked.receive);
         let wants = |types: &[Name]| types.is_empty() || types.contains(&delivery.kind);
-        if !receives().any(|receive| wants(&receive.types)) {
+        let mut wanting = receives.filter(|receive| wants(&receive.types)).peekable();
+        if wanting.peek().is_none() {
             return (Blocked::Filtered, None);
         }
         let credit = inbox.limits.credit as usize;
         let is_free = delivery.priority == Priority::CRITICAL
-            || receives().any(|receive| self.held_by(&receive.consumer) < credit);
+            || wanting.any(|receive| self.held_by(&receive.consumer) < credit);
         (if is_free { Blocked::Turn } else { Blocked::NoCredit }, None)
     }
 

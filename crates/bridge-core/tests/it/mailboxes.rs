@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Answer, Class, Command, Consumer, Headers, Limits, MailboxSettings, MessageId, Name, Policy,
+    Address, Answer, Blocked, Class, Command, Consumer, DeliveryId, Headers, Limits, MailboxSettings, MessageId, Name, Policy,
     Priority, Publish, Purge, Receive, ReceiveError, SetMailbox, State,
 };
 use bridge_testkit::world::{Outcome, World};
@@ -110,4 +110,21 @@ fn a_receive_waits_for_more_no_longer_than_it_may_when_the_shard_is_late() {
     let outcome = world.advance(Duration::ZERO);
     let Some(Answer::Received(Ok(received))) = outcome.answer(call) else { panic!("{outcome:?}") };
     assert_eq!(received.granted.len(), 1);
+}
+
+#[test]
+fn credit_counts_of_those_alone_who_want_the_message() {
+    let program = Limits { credit: 1, ..Limits::SERVICE };
+    let mut world = World::new(Policy { service: program, ..Policy::default() }, 1);
+    world.tell(Command::Publish(publish(1, "anna", "worker")));
+    world.tell(Command::Publish(publish(2, "bob", "worker")));
+    world.tell(Command::Receive(receive(&["worker"], "t1")));
+    let wait = Duration::from_secs(20);
+    world.tell(Command::Receive(Receive { wait, ..receive(&["worker"], "t2") }));
+    let other = Consumer::named(name("anonymous"), name("other"));
+    let types = vec![name("log")];
+    world.tell(Command::Receive(Receive { wait, types, consumer: other, ..receive(&["worker"], "t3") }));
+    let (answer, _) = tell(&mut world, Command::Why(DeliveryId::of(MessageId(2 << 64), 0)));
+    let Some(Answer::Why(Ok(why))) = answer else { panic!("{answer:?}") };
+    assert_eq!(why.reason, Blocked::NoCredit);
 }
