@@ -61,14 +61,14 @@ impl Shard {
     /// Whether mailboxes, each named once, are all there, or their first use would make them.
     pub(super) fn check_uses(&self, addresses: &[Address]) -> Result<(), Unusable> {
         let limit = self.policy.max_mailboxes;
-        let mut more = self.own_mailboxes;
-        for address in addresses.iter().filter(|address| !self.inboxes.contains_key(*address)) {
+        let missing = addresses.iter().filter(|address| !self.inboxes.contains_key(*address));
+        for (there, address) in (self.own_mailboxes..).zip(missing) {
             if address.session().is_some() || self.policy.mailboxes == MakeMailboxes::ByHand {
                 return Err(Unusable::Unknown(address.clone()));
-            } else if more >= limit {
+            }
+            if there >= limit {
                 return Err(Unusable::TooMany { limit });
             }
-            more += 1;
         }
         Ok(())
     }
