@@ -1,7 +1,7 @@
 //! Why a delivery does not move: each reason is so by the rows, and no other comes before it.
 
 use bridge_core::{
-    Backoff, Blocked, Delivery, Head, Mailbox, PresenceState, Priority, Receive, State, Timestamp, Why,
+    Blocked, Delivery, Head, Mailbox, PresenceState, Priority, Receive, State, Timestamp, Why,
 };
 
 use super::{
@@ -31,7 +31,7 @@ impl Oracle {
         let state = if lease.is_some() { State::Leased } else { row.state };
         hold!("I15", why.state == state, "{why:?} is {row:?} on disk");
         let expected = match world.disk().mailbox(&row.mailbox) {
-            Some(mailbox) => self.expected(world, mailbox, row, waiting.collect()),
+            Some(mailbox) => self.expected(world, mailbox, row, &waiting.collect::<Vec<_>>()),
             None => (Blocked::Over, None),
         };
         let told = (why.reason.clone(), why.until);
@@ -44,7 +44,7 @@ impl Oracle {
         world: &World,
         mailbox: &Mailbox,
         row: &Delivery,
-        waiting: Vec<&Receive>,
+        waiting: &[&Receive],
     ) -> (Blocked, Option<Timestamp>) {
         let now = world.now();
         let view = View { disk: world.disk(), unrecorded: &self.unrecorded };
@@ -121,7 +121,6 @@ impl Oracle {
                 (Head::Leased { consumer, attempt }, Some(world.lease_end(grant)))
             }
             (None, State::Pending { visible_at }) if visible_at > now => {
-                debug_assert_eq!(mailbox.settings.backoff, Backoff::Blocks);
                 (Head::Backoff { failures: head.failures }, Some(visible_at))
             }
             _ => (Head::Ready, None),
