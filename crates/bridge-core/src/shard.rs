@@ -37,6 +37,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
+use core::mem;
 
 pub use self::step::Step;
 use self::{
@@ -117,6 +118,8 @@ pub struct Shard {
     timers: Timers,
     /// Mailboxes in which a waiting receive may now get something.
     dirty: BTreeSet<Address>,
+    /// Deliveries that were taken over before their mailboxes.
+    early: Vec<Delivery>,
 }
 
 impl Shard {
@@ -146,6 +149,7 @@ impl Shard {
             cold: Cold::default(),
             timers: Timers::default(),
             dirty: BTreeSet::new(),
+            early: Vec::new(),
         }
     }
 
@@ -153,28 +157,43 @@ impl Shard {
     /// that whoever worked while the bridge was away can still settle.
     #[must_use]
     pub fn load(mut self, rows: impl IntoIterator<Item = Row>, head: Seq, now: Timestamp) -> Self {
-        self.head = head;
-        let mut deliveries = Vec::new();
+        self.adopt(rows, now);
+        self.loaded(head, now)
+    }
+
+    /// Takes over some of what a store holds: live rows, in any order. There is no other way to hold many: they need not be in
+    /// memory twice.
+    pub fn adopt(&mut self, rows: impl IntoIterator<Item = Row>, now: Timestamp) {
         for row in rows {
             match row {
                 Row::Session(session) => self.adopt_session(session),
                 Row::Mailbox(mailbox) => self.adopt_mailbox(mailbox, now),
                 Row::Task(task) => self.adopt_task(task),
-                Row::Delivery(delivery) => deliveries.push(*delivery),
+                Row::Delivery(delivery) if self.inboxes.contains_key(&delivery.mailbox) => {
+                    self.adopt_delivery(*delivery, now);
+                }
+                Row::Delivery(delivery) => self.early.push(*delivery),
                 Row::Identity(_) | Row::Message(_) | Row::Idempotency(_) | Row::Reader(_) => {}
             }
         }
-        // Lanes take their turns in the order of what is first in them.
-        deliveries.sort_unstable_by_key(|delivery| delivery.place);
-        let reload = now + self.policy.reload_lease;
-        for mut delivery in deliveries {
-            if let Some(grant) = delivery.grant.as_mut().filter(|grant| grant.end.is_none()) {
-                grant.until = grant.until.max(reload);
-            }
-            self.index(delivery, now);
+    }
+
+    /// Everything that a store holds was taken over, up to the end of its log.
+    #[must_use]
+    pub fn loaded(mut self, head: Seq, now: Timestamp) -> Self {
+        self.head = head;
+        for delivery in mem::take(&mut self.early) {
+            self.adopt_delivery(delivery, now);
         }
         self.resume_work(now);
         self
+    }
+
+    fn adopt_delivery(&mut self, mut delivery: Delivery, now: Timestamp) {
+        if let Some(grant) = delivery.grant.as_mut().filter(|grant| grant.end.is_none()) {
+            grant.until = grant.until.max(now + self.policy.reload_lease);
+        }
+        self.index(delivery, now);
     }
 
     /// The rows that a load would be given now, in no order. What it was given at its own load differs at most in the

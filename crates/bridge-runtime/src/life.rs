@@ -45,8 +45,7 @@ impl Parts {
             None => self.found(&owner).await?,
         };
         let head = self.head().await?;
-        let rows = gather(|after| store.load(&owner, after)).await?;
-        let shard = self.shard(owner.epoch, rows, head);
+        let shard = self.shard(owner.epoch, head, |after| store.load(&owner, after)).await?;
         Ok(Life { owner, shard, head, identity })
     }
 
@@ -54,11 +53,28 @@ impl Parts {
     pub(crate) async fn shadow(&self) -> Result<Shard, StoreError> {
         let head = self.head().await?;
         let live = |after| self.store.scan(self.shard, Index::Live { after }, SHADOW_PAGE);
-        Ok(self.shard(0, gather(live).await?, head))
+        self.shard(0, head, live).await
     }
 
-    fn shard(&self, epoch: u64, rows: Vec<Row>, head: Seq) -> Shard {
-        Shard::new(self.policy.clone(), epoch, random()).load(rows, head, self.clock.now())
+    /// A shard of all rows that `page` gives, one page after the other.
+    async fn shard<P>(
+        &self,
+        epoch: u64,
+        head: Seq,
+        page: impl Fn(Option<RowKey>) -> P,
+    ) -> Result<Shard, StoreError>
+    where
+        P: Future<Output = Result<Vec<Row>, StoreError>>,
+    {
+        let now = self.clock.now();
+        let mut shard = Shard::new(self.policy.clone(), epoch, random());
+        let mut after = None;
+        loop {
+            let rows = page(after).await?;
+            let Some(last) = rows.last() else { return Ok(shard.loaded(head, now)) };
+            after = Some(last.key());
+            shard.adopt(rows, now);
+        }
     }
 
     /// The identity that the shard was given at its first load.
@@ -87,21 +103,6 @@ impl Parts {
         let identity = Identity { log: LogId(random()), token_key };
         self.store.commit(owner, &[Change::Put(Row::Identity(identity.clone()))]).await?;
         Ok(identity)
-    }
-}
-
-/// All rows that `page` gives, one page after the other.
-async fn gather<P>(page: impl Fn(Option<RowKey>) -> P) -> Result<Vec<Row>, StoreError>
-where
-    P: Future<Output = Result<Vec<Row>, StoreError>>,
-{
-    let mut rows = Vec::new();
-    loop {
-        let next = page(rows.last().map(Row::key)).await?;
-        if next.is_empty() {
-            return Ok(rows);
-        }
-        rows.extend(next);
     }
 }
 

@@ -169,7 +169,13 @@ pub async fn a_delivery_may_differ_from_its_message(harness: impl StoreHarness) 
     ];
     let store = harness.open().await;
     let owner = acquire(&store).await;
-    for other in others {
+    for (other, shard) in others.into_iter().zip((1..).map(ShardId)) {
+        let elsewhere = acquire_shard(&store, shard).await;
+        let mut publish = samples::publish(1);
+        publish[2] = delivery(other.clone());
+        commit(&store, &elsewhere, &publish).await;
+        assert_eq!(see(&store, shard, &[1]).await.rows[1], Some(Row::Delivery(Box::new(other.clone()))));
+
         for changed in [other, base.clone()] {
             commit(&store, &owner, &samples::publish(1)[..2]).await;
             commit(&store, &owner, &[delivery(changed.clone())]).await;

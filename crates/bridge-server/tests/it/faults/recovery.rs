@@ -52,7 +52,6 @@ async fn store(directory: &Path, stored: u64, waiting: u64) {
                     .await
                     .unwrap()
                     .unwrap()
-                    .delivery
                     .state
                     .is_terminal()
                 {

@@ -50,6 +50,26 @@ async fn rows_of_every_kind_verify() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_deleted_messages_verifies() {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    let owner = acquire(&store).await.unwrap();
+    for n in 1..=3 {
+        let long = Message { payload: Bytes::from(vec![b'x'; 10_000]), ..samples::message(n) };
+        let changes = [Change::Append(samples::event(n)), Change::Put(Row::Message(Box::new(long)))];
+        store.commit(&owner, &changes).await.unwrap();
+    }
+    let short = Change::Put(Row::Message(Box::new(samples::message(2))));
+    let deleted = [1, 2].map(|n| Change::Delete(RowKey::Message(samples::message_id(n))));
+    store.commit(&owner, &deleted).await.unwrap();
+    store.commit(&owner, &[short]).await.unwrap();
+    drop(store);
+    let report = verify(directory.0.path()).unwrap();
+    assert!(report.is_sound(), "{report:?}");
+    assert!(report.rows.contains(&("message", 3)) && report.rows.contains(&("payload", 1)), "{report:?}");
+}
+
+#[tokio::test]
 async fn a_flipped_byte_of_a_payload_is_found_and_never_served() {
     let directory = filled().await;
     directory.replace("bridge.db", MARK, b"--A");
