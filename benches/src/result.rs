@@ -1,0 +1,78 @@
+//! What a run leaves behind: one JSON file, with every figure of every round.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    figures::Times,
+    machine::Machine,
+    scenario::{Class, Scenario},
+    target::Known,
+};
+
+/// One run of the tool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// When it began, in UTC.
+    pub(crate) began: String,
+    /// What was measured, as Git names it; with `+` if the work tree had changes.
+    pub(crate) commit: String,
+    /// What makes the same run.
+    pub(crate) command: String,
+    pub(crate) quick: bool,
+    pub(crate) machine: Machine,
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) known: BTreeMap<Class, Vec<Known>>,
+    pub(crate) windows: Vec<Window>,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// What one target did in one round.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Window {
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    pub(crate) round: usize,
+    /// `per_second`, `server_cpu_us` and `client_cpu_us` (of an operation), `resident_kib`, `peak_kib`, and others.
+    pub(crate) figures: BTreeMap<String, f64>,
+    /// How long `publish`, `receive`, `deliver`, `ack` or `read` took.
+    pub(crate) times: BTreeMap<String, Times>,
+}
+
+/// What was measured of whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) scenario: String,
+    pub(crate) class: Class,
+    pub(crate) target: String,
+    pub(crate) clients: usize,
+    /// Messages that waited, if that was the question.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) queued: usize,
+}
+
+/// A measurement that did not come about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    #[serde(flatten)]
+    pub(crate) place: Place,
+    pub(crate) round: usize,
+    pub(crate) error: String,
+    /// The last lines that the server printed.
+    pub(crate) log: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl Run {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    }
+}
