@@ -49,6 +49,35 @@ impl Recorder {
     }
 }
 
+/// The middle of several figures, and how far they lie apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    /// None of no figures. Of an even number, the median is the mean of the middle two.
+    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = figures.into_iter().filter(|figure| figure.is_finite()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let (least, most) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = match sorted.len() % 2 {
+            0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+            _ => sorted[middle],
+        };
+        Some(Self { median, least, most })
+    }
+}
+
+/// What one has over the other, round by round: only rounds that have both count.
+pub(crate) fn ratios(ours: &[(usize, f64)], theirs: &[(usize, f64)]) -> Vec<f64> {
+    let of_round = |round| theirs.iter().find(|(other, _)| *other == round).map(|(_, figure)| *figure);
+    ours.iter().filter_map(|(round, figure)| of_round(*round).map(|other| figure / other)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +107,21 @@ mod tests {
         assert_eq!(times.count, 2);
         assert!((times.max_us - 30.0).abs() < 0.1);
         assert_eq!(Recorder::new().times(), None);
+    }
+
+    #[test]
+    fn a_median_stands_in_the_middle_of_its_spread() {
+        assert_eq!(Spread::of([]), None);
+        assert_eq!(Spread::of([3.0]), Some(Spread { median: 3.0, least: 3.0, most: 3.0 }));
+        assert_eq!(Spread::of([9.0, 1.0, 2.0]), Some(Spread { median: 2.0, least: 1.0, most: 9.0 }));
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 8.0]).unwrap().median, 3.0);
+        assert_eq!(Spread::of([1.0, f64::NAN]), Spread::of([1.0]));
+    }
+
+    #[test]
+    fn a_ratio_is_taken_within_a_round() {
+        let ours = [(0, 10.0), (1, 20.0), (2, 30.0)];
+        let theirs = [(2, 10.0), (0, 5.0)];
+        assert_eq!(ratios(&ours, &theirs), [2.0, 3.0]);
     }
 }

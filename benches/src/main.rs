@@ -6,6 +6,7 @@ mod load;
 mod machine;
 mod payload;
 mod process;
+mod render;
 mod result;
 mod run;
 mod scenario;
@@ -34,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Run scenarios, and write a file with every figure
     Run(RunArguments),
+    /// Put the figures of a run into the page about performance
+    Render(RenderArguments),
     /// Answer each body with itself: the floor that the bridge is held against
     #[command(hide = true)]
     Echo { address: SocketAddr },
@@ -66,6 +69,15 @@ struct RunArguments {
     output: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct RenderArguments {
+    /// File of a run; the newest of `benches/results` if absent
+    run: Option<PathBuf>,
+    /// The page
+    #[arg(long, value_name = "FILE", default_value = "docs/performance.md")]
+    page: PathBuf,
+}
+
 fn main() -> ExitCode {
     match run_to_end(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,6 +102,7 @@ fn run_to_end(arguments: Arguments) -> Result<()> {
 async fn act(command: Command) -> Result<()> {
     match command {
         Command::Run(arguments) => measure(arguments).await,
+        Command::Render(arguments) => render(arguments),
         Command::Echo { address } => target::serve_echo(address).await,
     }
 }
@@ -125,6 +138,25 @@ async fn measure(arguments: RunArguments) -> Result<()> {
     println!("{}", output.display());
     ensure!(!run.windows.is_empty(), "nothing could be measured");
     Ok(())
+}
+
+fn render(arguments: RenderArguments) -> Result<()> {
+    let path = arguments.run.map_or_else(newest, Ok)?;
+    let run = Run::read(&path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    render::render(&run, &format!("benches/results/{name}"), &folder("goals.toml"), &arguments.page)
+}
+
+/// The file of the run that began last.
+fn newest() -> Result<PathBuf> {
+    let files = std::fs::read_dir(folder("results")).context("there are no results")?;
+    let mut runs = Vec::new();
+    for path in files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()? {
+        if path.extension().is_some_and(|extension| extension == "json") {
+            runs.push((Run::read(&path)?.began, path));
+        }
+    }
+    runs.into_iter().max().map(|(_, path)| path).context("there are no results")
 }
 
 fn chosen(arguments: &RunArguments) -> Result<Vec<Scenario>> {

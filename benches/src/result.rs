@@ -69,10 +69,38 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+impl Window {
+    /// A figure, or a time as `publish.p50_us`.
+    pub(crate) fn figure(&self, name: &str) -> Option<f64> {
+        let Some((what, which)) = name.split_once('.') else { return self.figures.get(name).copied() };
+        let times = self.times.get(what)?;
+        Some(match which {
+            "mean_us" => times.mean_us,
+            "p50_us" => times.p50_us,
+            "p90_us" => times.p90_us,
+            "p99_us" => times.p99_us,
+            "p999_us" => times.p999_us,
+            "max_us" => times.max_us,
+            _ => return None,
+        })
+    }
+}
+
 impl Run {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("in {}", path.display()))
+    }
+
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// A figure of each round, with the round.
+    pub(crate) fn rounds(&self, place: &Place, name: &str) -> Vec<(usize, f64)> {
+        let windows = self.windows.iter().filter(|window| window.place == *place);
+        windows.filter_map(|window| Some((window.round, window.figure(name)?))).collect()
     }
 }
