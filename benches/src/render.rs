@@ -48,7 +48,7 @@ pub(crate) fn render(run: &Run, source: &str, goals: &Path, page: &Path) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
@@ -59,7 +59,7 @@ mod tests {
     };
 
     /// A run of one scenario, in which nothing was measured.
-    pub(super) fn run() -> Run {
+    pub(crate) fn run() -> Run {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
         let mut scenarios = Scenario::all(&folder).unwrap();
         scenarios.retain(|scenario| scenario.name == "publish");
@@ -77,7 +77,7 @@ mod tests {
     }
 
     /// What 64 clients publish a second.
-    pub(super) fn window(target: &str, round: usize, per_second: f64) -> Window {
+    pub(crate) fn window(target: &str, round: usize, per_second: f64) -> Window {
         let (scenario, target) = ("publish".to_owned(), target.to_owned());
         let place = Place { scenario, class: Class::K, target, clients: 64, queued: 0 };
         Window {

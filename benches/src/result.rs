@@ -93,14 +93,47 @@ impl Run {
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+        std::fs::write(path, self.lines()?).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// As JSON with a line for each member, and for each element of a list, so that two runs can be compared.
+    fn lines(&self) -> Result<String> {
+        let serde_json::Value::Object(members) = serde_json::to_value(self)? else {
+            unreachable!("a run is an object")
+        };
+        let line = |value: &serde_json::Value| match value {
+            serde_json::Value::Array(elements) if !elements.is_empty() => {
+                let elements: Vec<String> = elements.iter().map(|element| format!("    {element}")).collect();
+                format!("[\n{}\n  ]", elements.join(",\n"))
+            }
+            value => value.to_string(),
+        };
+        let members: Vec<String> =
+            members.iter().map(|(name, value)| format!("  \"{name}\": {}", line(value))).collect();
+        Ok(format!("{{\n{}\n}}\n", members.join(",\n")))
     }
 
     /// A figure of each round, with the round.
     pub(crate) fn rounds(&self, place: &Place, name: &str) -> Vec<(usize, f64)> {
         let windows = self.windows.iter().filter(|window| window.place == *place);
         windows.filter_map(|window| Some((window.round, window.figure(name)?))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_read_as_it_was_written() {
+        let mut run = crate::render::tests::run();
+        run.windows.push(crate::render::tests::window("bridge", 2, 1_234.5));
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("run.json");
+        run.write(&path).unwrap();
+        let read = Run::read(&path).unwrap();
+        assert_eq!(read.rounds(&run.windows[0].place, "per_second"), [(2, 1_234.5)]);
+        assert_eq!(serde_json::to_value(&read).unwrap(), serde_json::to_value(&run).unwrap());
+        assert!(std::fs::read_to_string(&path).unwrap().lines().count() < 30);
     }
 }
