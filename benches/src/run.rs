@@ -81,7 +81,7 @@ impl Runner {
             if !known.iter().any(|known| known.name == *name) {
                 let looked = target::look(name, class, &self.setup)?;
                 if let Some(missing) = &looked.missing {
-                    let _ = self.bars.println(format!("missing: {name} in class {class}: {missing}"));
+                    tell(&self.bars, &format!("missing: {name} in class {class}: {missing}"));
                 }
                 known.push(looked);
             }
@@ -161,9 +161,8 @@ impl Runner {
 
     fn fail(&mut self, place: Place, round: usize, error: &anyhow::Error, log: String) {
         let Place { scenario, class, target, clients, .. } = &place;
-        let _ = self
-            .bars
-            .println(format!("failed: {target} in {scenario} {class} with {clients}: {error:#}\n{log}"));
+        let what = format!("{target} in {scenario} {class} with {clients}, round {}", round + 1);
+        tell(&self.bars, format!("failed: {what}: {error:#}\n{log}").trim_end());
         self.found.failures.push(Failure { place, round, error: format!("{error:#}"), log });
     }
 
@@ -227,6 +226,11 @@ impl Runner {
         bar.set_style(style.expect("the template names what there is").progress_chars("=> "));
         bar.with_prefix(format!("{name} {class}"))
     }
+}
+
+/// Says something above the bars, and also where there are none because nobody watches.
+fn tell(bars: &MultiProgress, text: &str) {
+    bars.suspend(|| eprintln!("{text}"));
 }
 
 fn started(took: Duration, target: &dyn Target) -> Measured {

@@ -1,6 +1,11 @@
 //! NATS: a `JetStream` work queue in files, a pull consumer for each mailbox.
 
-use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::{
@@ -36,9 +41,13 @@ pub(super) fn look(class: Class) -> Result<String> {
     Ok(version)
 }
 
-fn program() -> Result<std::path::PathBuf> {
-    let named = std::env::var_os(PROGRAM).map(Into::into);
-    named.or_else(|| process::find("nats-server", &[])).context("nats-server is not installed")
+fn program() -> Result<PathBuf> {
+    match std::env::var_os(PROGRAM).map(PathBuf::from) {
+        Some(named) => {
+            named.is_file().then_some(named).with_context(|| format!("{PROGRAM} names no program"))
+        }
+        None => process::find("nats-server", &[]).context("nats-server is not installed"),
+    }
 }
 
 /// Whether a version such as `nats-server: v2.9.10` is 2.10 at least.
