@@ -173,6 +173,7 @@ mod tests {
     fn an_axis_ends_at_round_numbers() {
         assert_eq!(marks(1_100.0, 9_000.0), [1_000.0, 2_000.0, 5_000.0, 10_000.0]);
         assert_eq!(marks(150.0, 180.0), [100.0, 200.0]);
+        assert_eq!(marks(600.0, 900.0), [500.0, 1_000.0]);
         assert_eq!(marks(10.0, 10.0), [10.0, 20.0]);
     }
 }
