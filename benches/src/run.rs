@@ -136,6 +136,9 @@ impl Runner {
                 None => run.target = Some(target::start(&run.name, place.class, &self.setup).await?),
             }
             let target = run.target.as_deref().expect("it was just started");
+            if scenario.season > 0 {
+                backlog::season(scenario, target).await?;
+            }
             load::measure(scenario, place.clients, target).await
         });
         match measured.await.unwrap_or_else(|_| Err(anyhow::anyhow!("it took longer than {PATIENCE:?}"))) {
@@ -215,7 +218,8 @@ impl Runner {
         let target = target::start(&place.target, place.class, &self.setup).await?;
         let bar = Arc::new(self.bar(&format!("{}, filling", scenario.name), place.class, place.queued));
         let told = Arc::clone(&bar);
-        backlog::fill(scenario, place.queued, &*target, move || told.inc(1)).await?;
+        let mailboxes: Vec<usize> = (0..scenario.mailboxes).collect();
+        backlog::fill(scenario, place.queued, &mailboxes, &*target, move || told.inc(1)).await?;
         bar.finish();
         Ok(target)
     }

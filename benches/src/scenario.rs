@@ -65,6 +65,9 @@ pub(crate) struct Scenario {
     /// `backlog`: how many messages wait.
     #[serde(default)]
     pub(crate) queued: Vec<usize>,
+    /// Messages that are published before each window, so that no server has just begun.
+    #[serde(default)]
+    pub(crate) season: usize,
     /// With so many clients, flushes are counted in a round of its own.
     #[serde(default)]
     pub(crate) count_syncs_at: Option<usize>,

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Setup, Target, bridge::Bridge};
 use crate::{
-    load::{self, Measured},
+    load::{self, Measured, backlog},
     process,
     scenario::{Class, Scenario},
 };
@@ -20,9 +20,12 @@ pub(crate) async fn count(
     let mut scenario = scenario.clone();
     scenario.warm_up_ms = 0;
     let (_, idle) = watch(class, setup, async |_| Ok(())).await?;
-    let (measured, flushes) =
-        watch(class, setup, async |target| load::measure(&scenario, clients, target).await).await?;
-    let operations = measured.figures.get("operations").copied().unwrap_or_default();
+    let (measured, flushes) = watch(class, setup, async |target| {
+        backlog::season(&scenario, target).await?;
+        load::measure(&scenario, clients, target).await
+    })
+    .await?;
+    let operations = measured.figures.get("operations").copied().unwrap_or_default() + scenario.season as f64;
     let flushes = flushes.saturating_sub(idle);
     let mut counted = Measured::default();
     counted.figures.insert("operations".to_owned(), operations);
