@@ -6,6 +6,7 @@ mod deliver;
 mod saturate;
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     time::{Duration, Instant},
 };
@@ -62,15 +63,23 @@ impl Phase {
 struct Tally {
     operations: u64,
     times: BTreeMap<&'static str, Recorder>,
+    kept: Vec<Box<dyn Any + Send>>,
 }
 
 impl Tally {
+    /// Keeps a client's connection until all was read: a server's process that ends with it would be missed.
+    fn keep(mut self, client: impl Any + Send) -> Self {
+        self.kept.push(Box::new(client));
+        self
+    }
+
     fn record(&mut self, what: &'static str, took: Duration) {
         self.times.entry(what).or_insert_with(Recorder::new).record(took.as_nanos() as u64);
     }
 
-    fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: Self) {
         self.operations += other.operations;
+        self.kept.extend(other.kept);
         for (what, recorder) in &other.times {
             self.times.entry(what).or_insert_with(Recorder::new).add(recorder);
         }
@@ -88,7 +97,7 @@ async fn observe(clients: &mut Clients, phase: Phase, process: &Process) -> Resu
     let after = (process.cpu(), usage::cpu_of_this());
     let memory = process.memory();
     while let Some(ended) = clients.join_next().await {
-        tally.add(&ended.context("a client panicked")??);
+        tally.add(ended.context("a client panicked")??);
     }
     let seconds = (phase.ends - phase.starts).as_secs_f64();
     let operations = tally.operations as f64;
@@ -114,7 +123,7 @@ async fn until(clients: &mut Clients, moment: Instant, tally: &mut Tally) -> Res
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(moment.into()) => return Ok(()),
-            Some(ended) = clients.join_next() => tally.add(&ended.context("a client panicked")??),
+            Some(ended) = clients.join_next() => tally.add(ended.context("a client panicked")??),
         }
     }
 }

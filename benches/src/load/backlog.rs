@@ -58,7 +58,7 @@ pub(crate) async fn measure(scenario: &Scenario, target: &dyn Target) -> Result<
         loop {
             let began = Instant::now();
             if began >= phase.ends {
-                return Ok(tally);
+                return Ok(tally.keep((publisher, consumer)));
             }
             publisher.publish(payload(Stamp::of(began), bytes)).await?;
             let published = Instant::now();

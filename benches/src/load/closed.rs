@@ -25,7 +25,7 @@ pub(super) async fn publish(scenario: &Scenario, clients: usize, target: &dyn Ta
             loop {
                 let began = Instant::now();
                 if began >= phase.ends {
-                    return Ok(tally);
+                    return Ok(tally.keep(publisher));
                 }
                 publisher.publish(payload(Stamp::of(began), bytes)).await?;
                 note(&mut tally, phase, "publish", began);
@@ -49,7 +49,7 @@ pub(super) async fn read(scenario: &Scenario, clients: usize, target: &dyn Targe
             loop {
                 let began = Instant::now();
                 if began >= phase.ends {
-                    return Ok(tally);
+                    return Ok(tally.keep(reader));
                 }
                 reader.read().await?;
                 note(&mut tally, phase, "read", began);

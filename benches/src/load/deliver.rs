@@ -113,7 +113,7 @@ async fn publish(
             tally.record("publish", due.elapsed());
         }
     }
-    Ok(tally)
+    Ok(tally.keep(publisher))
 }
 
 async fn consume(
@@ -136,5 +136,5 @@ async fn consume(
         }
         progress.acknowledged.fetch_add(stamps.len() as u64, Ordering::AcqRel);
     }
-    Ok(tally)
+    Ok(tally.keep(consumer))
 }

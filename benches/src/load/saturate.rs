@@ -51,12 +51,12 @@ async fn publish(
             Ok(place) => place.forget(),
             Err(_) => tokio::select! {
                 place = room.acquire() => place?.forget(),
-                () = tokio::time::sleep_until(phase.ends.into()) => return Ok(tally),
+                () = tokio::time::sleep_until(phase.ends.into()) => return Ok(tally.keep(publisher)),
             },
         }
         let began = Instant::now();
         if began >= phase.ends {
-            return Ok(tally);
+            return Ok(tally.keep(publisher));
         }
         publisher.publish(payload(Stamp::of(began), bytes)).await?;
         if phase.counts(began) {
@@ -84,5 +84,5 @@ async fn consume(
             }
         }
     }
-    Ok(tally)
+    Ok(tally.keep(consumer))
 }
