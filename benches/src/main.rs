@@ -21,6 +21,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{machine::Machine, result::Run, run::Runner, scenario::Scenario, target::Setup};
 
@@ -91,10 +92,12 @@ fn main() -> ExitCode {
 fn run_to_end(arguments: Arguments) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
+        let mut ended = signal(SignalKind::terminate())?;
         tokio::select! {
             done = act(arguments.command) => done,
             // What was started is stopped when it is dropped.
             _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            _ = ended.recv() => anyhow::bail!("ended from outside"),
         }
     })
 }
