@@ -146,7 +146,7 @@ impl Clients {
 
     /// A mailbox of its own, or this side of a conversation.
     fn own_or(&self, side: Side, rng: &mut Rng) -> Address {
-        if rng.chance(55) { mailboxes::address(rng) } else { Address::Session(self.session(rng), side) }
+        if rng.chance(50) { mailboxes::address(rng) } else { Address::Session(self.session(rng), side) }
     }
 
     fn message(&mut self, rng: &mut Rng, to: Address) -> Publish {

@@ -64,7 +64,8 @@ fn or_any(mailbox: Address, rng: &mut Rng, world: &World) -> Address {
 }
 
 fn settings(rng: &mut Rng) -> MailboxSettings {
-    let class = rng.pick(&Class::ALL).copied().unwrap_or(Class::Service);
+    let any = rng.pick(&Class::ALL).copied();
+    let class = any.filter(|_| rng.chance(70)).unwrap_or(Class::Agent);
     let small = |rng: &mut Rng, percent, below| {
         rng.chance(percent).then(|| 1 + u32::try_from(rng.below(below)).unwrap_or(0))
     };
