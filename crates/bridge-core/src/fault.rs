@@ -68,6 +68,32 @@ faults! {
     Dice breaks "I14",
     /// A mailbox forgets that bytes have left it.
     CountDrifts breaks "I15",
+    /// What has no key can be handed out while somebody has it.
+    LooseTwice breaks "I2",
+    /// A named consumer gets what is behind that which it holds, whatever takes from the mailbox.
+    KeptForAll breaks "I5",
+    /// A receiver gets all types of messages, whichever it wants.
+    AnyType breaks "I5",
+    /// A paused mailbox hands out.
+    PauseIgnored breaks "I5",
+    /// A purge does not look at what is scheduled.
+    ScheduledSpared breaks "I6",
+    /// What was passed in its back-off does not come back.
+    PassedForGood breaks "I7",
+    /// A receive that waits for more does not end by itself.
+    LingersOn breaks "I7",
+    /// What is critical waits until its receiver may hold more.
+    CriticalWaits breaks "I7",
+    /// Of several mailboxes one is served until it is empty.
+    GreedyMailbox breaks "I8",
+    /// The log tells of leases that are held in memory alone.
+    LeaseTold breaks "I10",
+    /// An unused mailbox goes with what is in it.
+    FullGoes breaks "I12",
+    /// What a crash has made the shard forget is worth nothing to who was given it.
+    ForgottenRefused breaks "I13",
+    /// Nobody is told that another delivery of the key comes first.
+    HeadUntold breaks "I15",
 }
 
 static PLANTED: AtomicUsize = AtomicUsize::new(usize::MAX);

@@ -116,6 +116,9 @@ pub struct Paused {
 }
 
 /// A wish to make a mailbox, or to change how it behaves.
+///
+/// A change holds from now on. A lease that was given keeps its length, and how it is kept, until something else is said
+/// about it; what is returned is judged by the limits in force then. Messages keep the key that they were accepted with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetMailbox {
     /// Its name.

@@ -90,7 +90,7 @@ impl Shard {
                 delivery.receipts.progressed = None;
             };
             // What is cheap to do twice is not made durable: a crash means that it is handed out again.
-            if !self.is_recorded(&self.live(*id).mailbox) {
+            if !self.is_recorded(&self.live(*id).mailbox) && !fault!(LeaseTold) {
                 self.hold(*id, now, lease);
                 continue;
             }

@@ -5,11 +5,16 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Shard, Step, Subject, publish::{Author, Route}};
+use super::{
+    Shard, Step, Subject,
+    inbox::Inbox,
+    publish::{Author, Route},
+};
 use crate::{
     delivery::{DeadReason, Delivery, State},
     event::EventKind,
     id::{DeliveryId, MessageId, Name},
+    mailbox::Backoff,
     message::{Headers, Priority},
     publish::Publish,
     time::Timestamp,
@@ -20,6 +25,10 @@ impl Shard {
     pub(super) fn become_visible(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
         let Some(delivery) = self.deliveries.get(id) else { return };
         if delivery.place.is_some() {
+            let skips = |inbox: &Inbox| inbox.row.settings.backoff == Backoff::Skips;
+            if fault!(PassedForGood) && self.inboxes.get(&delivery.mailbox).is_some_and(skips) {
+                return;
+            }
             return self.reindex(id, now);
         }
         if self.is_purged(&delivery) {

@@ -88,9 +88,14 @@ impl Inbox {
 }
 
 /// How the lanes of such a mailbox behave.
-pub(super) const fn rules(settings: &MailboxSettings) -> Rules {
+pub(super) fn rules(settings: &MailboxSettings) -> Rules {
     Rules {
-        keeps: matches!(settings.class, Class::Agent),
+        keeps: keeps(settings),
         skips: matches!(settings.backoff, Backoff::Skips),
     }
+}
+
+/// Whether a named consumer may have what is behind that which it holds.
+pub(super) fn keeps(settings: &MailboxSettings) -> bool {
+    settings.class == Class::Agent || fault!(KeptForAll)
 }

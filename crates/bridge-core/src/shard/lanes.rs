@@ -288,6 +288,9 @@ impl Queue {
 impl Loose {
     fn insert(&mut self, place: Seq, slot: Slot, deliveries: &Deliveries, now: Timestamp) {
         match deliveries.stand(slot, now) {
+            Stand::Held(_) if fault!(LooseTwice) => {
+                self.line.insert(place, slot);
+            }
             Stand::Ready | Stand::Over => {
                 self.line.insert(place, slot);
                 if let Some(kinds) = &mut self.kinds {
@@ -330,7 +333,7 @@ impl Loose {
                     .min()?,
             };
             let slot = self.line[&first];
-            if matches!(deliveries.stand(slot, now), Stand::Ready) {
+            if matches!(deliveries.stand(slot, now), Stand::Ready) || fault!(LooseTwice) {
                 return Some((first, slot));
             }
             place = first.next();

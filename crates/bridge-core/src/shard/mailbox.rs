@@ -148,7 +148,7 @@ impl Shard {
         if inbox.row.used_at + self.policy.mailbox_ttl > now {
             return;
         }
-        if inbox.is_idle() {
+        if inbox.is_idle() || fault!(FullGoes) {
             self.remove_mailbox(address, step);
         } else {
             // It is of use to somebody: looked at again in a while.
@@ -300,7 +300,8 @@ impl Shard {
     fn below_floor(&self, address: &Address, most: usize) -> Vec<DeliveryId> {
         let Some(inbox) = self.inboxes.get(address) else { return Vec::new() };
         let floor = inbox.row.floor;
-        let slots = inbox.lanes.up_to(floor).chain(inbox.scheduled.iter().copied());
+        let scheduled = inbox.scheduled.iter().copied().filter(|_| !fault!(ScheduledSpared));
+        let slots = inbox.lanes.up_to(floor).chain(scheduled);
         slots
             .filter(|slot| self.deliveries.is_below(*slot, floor))
             .map(|slot| self.deliveries.id(slot))

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::{
     Shard, Step,
     choice::{Made, Pick, Wish},
-    inbox::Nothing,
+    inbox::{Inbox, Nothing, keeps},
     timer::Timer,
     waiting::{Parked, Ticket},
 };
@@ -156,15 +156,14 @@ impl Shard {
                 }
             }
         }
-        let filter = (!receive.types.is_empty()).then_some(&filter[..]);
+        let filter = (!receive.types.is_empty() && !fault!(AnyType)).then_some(&filter[..]);
         let held = self.held_by(&receive.consumer);
         let mut max = 0;
         let mut choices = Vec::with_capacity(receive.mailboxes.len());
         for mailbox in &receive.mailboxes {
-            let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| inbox.row.paused.is_none()) else {
-                continue;
-            };
-            let keeps = inbox.row.settings.class == crate::mailbox::Class::Agent;
+            let open = |inbox: &&Inbox| inbox.row.paused.is_none() || fault!(PauseIgnored);
+            let Some(inbox) = self.inboxes.get(mailbox).filter(open) else { continue };
+            let keeps = keeps(&inbox.row.settings);
             let keeper = Some(&receive.consumer).filter(|consumer| keeps && consumer.named);
             let wish = Wish { keeper, filter, floor: inbox.row.floor, now };
             let credit = inbox.limits.credit as usize;
@@ -179,12 +178,13 @@ impl Shard {
         while chosen.deliveries.len() < max && idle < choices.len() {
             let count = choices.len();
             let (_, credit, choice) = &mut choices[turn % count];
-            turn += 1;
+            turn += usize::from(!fault!(GreedyMailbox));
             // What is critical goes out to whoever asks, however much it holds.
             let has_credit = held + chosen.deliveries.len() < *credit;
             let least = if has_credit { Priority::BULK } else { Priority::CRITICAL };
-            let Some(pick) = choice.next(least) else {
+            let Some(pick) = choice.next(least).filter(|_| has_credit || !fault!(CriticalWaits)) else {
                 idle += 1;
+                turn += usize::from(fault!(GreedyMailbox));
                 continue;
             };
             idle = 0;
@@ -210,7 +210,7 @@ impl Shard {
         if inboxes().all(|inbox| held >= inbox.limits.credit as usize) {
             return Reason::NoCredit;
         }
-        let found: Vec<_> = inboxes().map(super::inbox::Inbox::nothing).collect();
+        let found: Vec<_> = inboxes().map(Inbox::nothing).collect();
         let is_blocked = found.contains(&Nothing::Blocked);
         Reason::Nothing(if is_blocked {
             Nothing::Blocked
@@ -327,7 +327,9 @@ impl Shard {
         // Not longer, however late that is seen.
         let until = now.min(parked.until) + parked.receive.linger;
         parked.lingers_until = Some(until);
-        self.timers.set(until, Timer::Linger(call));
+        if !fault!(LingersOn) {
+            self.timers.set(until, Timer::Linger(call));
+        }
     }
 
     /// Sends home the call of an attempt that is repeated; tells which place it had.

@@ -119,7 +119,7 @@ impl Shard {
             return Err(SettleError::LeaseLost { state: delivery.state });
         }
         // A lease of an earlier life that no row tells of was held in memory alone.
-        if newest.is_none() && lease.epoch >= self.epoch {
+        if newest.is_none() && (lease.epoch >= self.epoch || fault!(ForgottenRefused)) {
             return Err(SettleError::UnknownToken);
         }
         let end = newest.and_then(|grant| grant.end);

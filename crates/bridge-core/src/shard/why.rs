@@ -48,7 +48,7 @@ impl Shard {
         if visible_at > now {
             return (Blocked::Backoff { failures: delivery.failures }, Some(visible_at));
         }
-        if let Some(head) = self.head_before(delivery, now) {
+        if let Some(head) = self.head_before(delivery, now).filter(|_| !fault!(HeadUntold)) {
             return self.behind(delivery, &head, now);
         }
         let waiting = inbox.waiting.calls();
