@@ -180,6 +180,7 @@ impl Oracle {
     /// A violation of I1, I2, I4, I5, I6, I10, I11 or I12.
     pub fn committed(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
         self.collect_grants(world, outcome);
+        self.let_go_of_closed(world, outcome);
         self.read_log(world, outcome)?;
         self.catch_up(world, outcome, |_| true)?;
         self.read_rows(world, outcome)?;

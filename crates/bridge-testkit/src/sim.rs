@@ -121,6 +121,8 @@ struct Sim {
     tries: BTreeMap<CallId, u32>,
     /// Receives that wait, and until when.
     parked: BTreeMap<CallId, (Receive, Timestamp)>,
+    /// Of their mailboxes those that may have gone meanwhile.
+    gone: BTreeMap<CallId, BTreeSet<Address>>,
 }
 
 /// What becomes of a step.
@@ -151,6 +153,7 @@ impl Sim {
             asked: BTreeMap::new(),
             tries: BTreeMap::new(),
             parked: BTreeMap::new(),
+            gone: BTreeMap::new(),
         }
     }
 
@@ -375,17 +378,29 @@ impl Sim {
             }
         }
         // Who has asked other mailboxes too waits for these alone, whether what is gone comes back or not.
-        for (receive, _) in self.parked.values_mut() {
-            let left: Vec<_> =
-                receive.mailboxes.iter().filter(|mailbox| !removed.contains(mailbox)).cloned().collect();
-            if !left.is_empty() {
-                receive.mailboxes = left;
+        self.gone.retain(|call, _| self.parked.contains_key(call));
+        if !removed.is_empty() {
+            for call in self.parked.keys() {
+                self.gone.entry(*call).or_default().extend(removed.iter().cloned());
             }
         }
     }
 
     fn nobody_waits_in_vain(&mut self) -> Result<(), Violation> {
-        let waiting = self.parked.iter().map(|(call, (receive, until))| (*call, receive, *until));
+        let waiting: Vec<_> = self
+            .parked
+            .iter()
+            .map(|(call, (receive, until))| {
+                let mut receive = receive.clone();
+                let gone = self.gone.get(call);
+                let left = |mailbox: &Address| !gone.is_some_and(|gone| gone.contains(mailbox));
+                if receive.mailboxes.iter().any(left) {
+                    receive.mailboxes.retain(left);
+                }
+                (*call, receive, *until)
+            })
+            .collect();
+        let waiting = waiting.iter().map(|(call, receive, until)| (*call, receive, *until));
         self.oracle.served(&self.world, waiting)
     }
 

@@ -255,7 +255,8 @@ fn plain(mut answer: Answer, known: &BTreeSet<Lease>) -> Answer {
 /// the places behind that event.
 fn happened(outcome: &Outcome) -> Vec<Event> {
     let told = outcome.events.iter().filter(|event| !matches!(event.kind, EventKind::PresenceChanged { .. }));
-    told.cloned()
+    let mut told: Vec<_> = told
+        .cloned()
         .map(|mut event| {
             event.seq = Seq::ZERO;
             match &mut event.kind {
@@ -265,7 +266,13 @@ fn happened(outcome: &Outcome) -> Vec<Event> {
             }
             event
         })
-        .collect()
+        .collect();
+    // In which order a purge withdraws what is left does not matter.
+    let is_withdrawn = |event: &Event| event.kind == EventKind::Cancelled;
+    for withdrawn in told.chunk_by_mut(|a, b| is_withdrawn(a) && is_withdrawn(b)) {
+        withdrawn.sort_by_key(|event| (event.at, event.delivery));
+    }
+    told
 }
 
 fn receive(consumer: Consumer, mailbox: Address) -> Receive {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::{
-    Answer, Class, Consumer, Delivery, DeliveryId, Event, EventKind, Grant, Granted, Lease, Name, Priority,
-    Timestamp,
+    Answer, Backoff, Class, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, Granted,
+    Lease, Name, Priority, RowKey, State, Timestamp,
 };
 
 use super::{Oracle, Violation, hold, log::delivery};
@@ -202,7 +202,7 @@ impl Oracle {
         }
         let rules = self.rules(world, outcome, &delivery.mailbox);
         let keeps = rules.iter().any(|settings| settings.class == Class::Agent);
-        let skips = rules.iter().any(|settings| settings.backoff == bridge_core::Backoff::Skips);
+        let skips = rules.iter().any(|settings| settings.backoff == Backoff::Skips);
         let ahead = self.lanes.get(&super::log::lane(delivery)).into_iter().flatten();
         for (_, other) in ahead.take_while(|(place, _)| Some(**place) < delivery.place) {
             let same = self.seen.get(other).and_then(|seen| seen.holder.as_ref()).map(|ahead| {
@@ -211,7 +211,7 @@ impl Oracle {
             });
             let free = same.unwrap_or_else(|| {
                 self::delivery(world.disk(), *other).is_some_and(|other| {
-                    let waits = |at| matches!(other.state, bridge_core::State::Pending { visible_at } if visible_at > at);
+                    let waits = |at| matches!(other.state, State::Pending { visible_at } if visible_at > at);
                     other.expires_at.is_some_and(|last| last <= at)
                         || (skips && waits(at))
                         || other.seq <= self.floor(world, &other.mailbox)
@@ -233,6 +233,17 @@ impl Oracle {
         let held = self.unrecorded.remove(&id)?;
         self.lapsed.push((id, held.grant.batch));
         Some(held)
+    }
+
+    /// What a closed conversation has left is given up without a word, and leaves its holders room for more.
+    pub(super) fn let_go_of_closed(&mut self, world: &World, outcome: &Outcome) {
+        for (key, _) in &outcome.replaced {
+            let RowKey::Delivery(id) = key else { continue };
+            let row = delivery(world.disk(), *id);
+            if row.is_some_and(|row| row.state == State::Dead(DeadReason::SessionClosed)) {
+                self.let_go(*id);
+            }
+        }
     }
 
     /// Whose leases have ended in memory alone are members of their batches no more.
