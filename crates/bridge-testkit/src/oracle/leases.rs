@@ -241,7 +241,10 @@ impl Oracle {
             let RowKey::Delivery(id) = key else { continue };
             let row = delivery(world.disk(), *id);
             if row.is_some_and(|row| row.state == State::Dead(DeadReason::SessionClosed)) {
-                self.let_go(*id);
+                let holder = self.seen.get(id).and_then(|seen| seen.holder.as_ref());
+                if let Some(held) = holder.and_then(|holder| self.hands.get_mut(&holder.consumer)) {
+                    held.remove(id);
+                }
             }
         }
     }

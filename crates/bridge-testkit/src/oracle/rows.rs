@@ -26,10 +26,12 @@ impl Oracle {
                             *evidence = world.now().max(*evidence);
                         }
                         if !before.state.is_terminal() && after.state.is_terminal() {
-                            self.let_go(after.id);
-                            self.leave_batches();
                             self.purged(outcome, world.disk(), after)?;
                         }
+                    }
+                    if after.state.is_terminal() {
+                        self.let_go(after.id);
+                        self.leave_batches();
                     }
                     self.judge(world, outcome, after)?;
                     let lost = matches!(after.state, State::Dead(_) | State::Cancelled);
