@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Answer, Blocked, Class, Command, Consumer, DeliveryId, Headers, Limits, MailboxSettings, MessageId, Name, Policy,
-    Priority, Publish, Purge, Receive, ReceiveError, SetMailbox, State,
+    Address, Answer, Blocked, Class, Command, Consumer, DeliveryId, Headers, Limits, MailboxSettings,
+    MessageId, Name, Policy, Priority, Publish, Purge, Receive, ReceiveError, SetMailbox, State,
 };
 use bridge_testkit::world::{Outcome, World};
 
-fn name(text: &str) -> Name {
-    Name::new(text).unwrap()
+fn name(text: &'static str) -> Name {
+    Name::from_static(text)
 }
 
 fn address(text: &str) -> Address {
-    text.parse().unwrap()
+    text.parse().expect("a test names an address")
 }
 
-fn receive(mailboxes: &[&str], attempt: &str) -> Receive {
+fn receive(mailboxes: &[&str], attempt: &'static str) -> Receive {
     Receive {
         consumer: Consumer::named(name("anonymous"), name("taker")),
         mailboxes: mailboxes.iter().map(|mailbox| address(mailbox)).collect(),
@@ -31,7 +31,7 @@ fn receive(mailboxes: &[&str], attempt: &str) -> Receive {
     }
 }
 
-fn publish(id: u128, from: &str, to: &str) -> Publish {
+fn publish(id: u128, from: &'static str, to: &str) -> Publish {
     Publish {
         id: MessageId(id << 64),
         from: name(from),
