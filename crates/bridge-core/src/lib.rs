@@ -50,14 +50,15 @@ pub use command::{
 };
 pub use consumer::Consumer;
 pub use delivery::{
-    Attempt, DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, Receipts, ReturnReason, State, StateKind,
+    Attempt, DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, Receipts, ReturnReason, State,
+    StateKind,
 };
 pub use event::{Event, EventKind};
 pub use id::{DeliveryId, InvalidName, MessageId, Name, NodeId, ParseIdError, SessionId, ShardId, TaskId};
 pub use log::{Cursor, Gap, LogId, LogPage, ParseCursorError, Scope, Seq};
 pub use mailbox::{
-    Backoff, Class, Limits, Made, Mailbox, MailboxError, MailboxSettings, MailboxView, Mailboxes, Order, Paused,
-    Presence, PresenceState, Purged, Retry, SetMailbox,
+    Backoff, Class, Limits, Made, Mailbox, MailboxError, MailboxSettings, MailboxView, Mailboxes, Order,
+    Paused, Presence, PresenceState, Purged, Retry, SetMailbox,
 };
 pub use message::{Headers, Message, Priority};
 pub use metrics::{Measure, Metrics};

@@ -41,7 +41,12 @@ use core::mem;
 
 pub use self::step::Step;
 use self::{
-    batch::Batch, cold::Cold, deliveries::Deliveries, inbox::Inbox, rng::Rng, timer::Timers,
+    batch::Batch,
+    cold::Cold,
+    deliveries::Deliveries,
+    inbox::Inbox,
+    rng::Rng,
+    timer::Timers,
     waiting::{Parked, Ticket},
 };
 use crate::{
@@ -271,9 +276,7 @@ impl Shard {
             Command::PauseMailbox(mailbox, by) => {
                 Answer::Mailbox(self.pause_mailbox(&mailbox, Some(by), now, step))
             }
-            Command::ResumeMailbox(mailbox) => {
-                Answer::Mailbox(self.pause_mailbox(&mailbox, None, now, step))
-            }
+            Command::ResumeMailbox(mailbox) => Answer::Mailbox(self.pause_mailbox(&mailbox, None, now, step)),
             Command::PurgeMailbox(mailbox, purge) => {
                 Answer::Purged(self.purge_mailbox(&mailbox, purge, now, step))
             }

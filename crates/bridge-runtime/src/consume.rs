@@ -234,7 +234,10 @@ fn words(mut text: String) -> String {
 #[cfg(feature = "json")]
 pub fn json<Q, M, H, F, T, E>(
     handler: H,
-) -> impl Fn(QueueDelivery<Q>) -> futures_util::future::BoxFuture<'static, Result<Handled, E>> + Send + Sync + 'static
+) -> impl Fn(QueueDelivery<Q>) -> futures_util::future::BoxFuture<'static, Result<Handled, E>>
++ Send
++ Sync
++ 'static
 where
     Q: Queue,
     M: serde::de::DeserializeOwned,

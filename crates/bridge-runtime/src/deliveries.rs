@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bridge_core::{
-    Address, Command, DeadReason, Delivery, DeliveryError, DeliveryId, First, Index, MessageId, Name, Row, Seq, State,
-    StateKind, Timestamp,
+    Address, Command, DeadReason, Delivery, DeliveryError, DeliveryId, First, Index, MessageId, Name, Row,
+    Seq, State, StateKind, Timestamp,
 };
 use futures_util::future::join_all;
 

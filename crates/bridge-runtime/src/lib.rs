@@ -22,19 +22,19 @@ mod token;
 pub use bridge::Bridge;
 #[doc(no_inline)]
 pub use bridge_core::{
-    self as core, Address, Class, Clock, MailboxSettings, Name, Policy, Purge, Queue, SessionId, Side, StateKind,
-    Timestamp,
+    self as core, Address, Class, Clock, MailboxSettings, Name, Policy, Purge, Queue, SessionId, Side,
+    StateKind, Timestamp,
 };
 pub use builder::Builder;
 pub use clock::SystemClock;
 #[cfg(feature = "json")]
 pub use consume::json;
 pub use consume::{Consume, Handled};
+pub use deliveries::{DeadLetters, DeliveryPage, Redriven};
 pub use fault::{CallError, Fault, Health};
 pub use inbox::HandOver;
 pub use lease::{Leased, Received};
 pub use log::{EventFilter, Events, Follow, From};
-pub use deliveries::{DeadLetters, DeliveryPage, Redriven};
 pub use observe::Snapshot;
 pub use queue::{LocalQueue, QueueError};
 pub use request::{Credential, NewMessage, NewReply, ReceiveRequest, Settlement};

@@ -1,8 +1,8 @@
 //! What an operator does with mailboxes, and why a delivery does not move.
 
 use bridge_core::{
-    Address, Answer, Command, DeliveryError, DeliveryId, MailboxError, MailboxSettings, MailboxView, Mailboxes,
-    Name, Purge, Purged, SetMailbox, Why,
+    Address, Answer, Command, DeliveryError, DeliveryId, MailboxError, MailboxSettings, MailboxView,
+    Mailboxes, Name, Purge, Purged, SetMailbox, Why,
 };
 
 use crate::{

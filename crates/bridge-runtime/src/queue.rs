@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, MessageId, Name, Outcome, PublishError, Queue, QueueDelivery, ReceiveError, SettleError, Settled,
-    Trouble,
+    Address, MessageId, Name, Outcome, PublishError, Queue, QueueDelivery, ReceiveError, SettleError,
+    Settled, Trouble,
 };
 use bytes::Bytes;
 

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_core::{
-    Change, Delivery, Event, First, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage, Message, NodeId, Ownership,
-    Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, Timestamp,
+    Change, Delivery, Event, First, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage, Message,
+    NodeId, Ownership, Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, Timestamp,
 };
 
 use crate::error::{fenced, taken};

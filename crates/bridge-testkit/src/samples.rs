@@ -5,11 +5,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bridge_core::{
-    Address, Attempt, Backoff, Change, Class, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd,
-    Handshake, IdempotencyRecord, IdempotencyScope, Identity, Label, Lease, LogId, Made, Mailbox, MailboxSettings,
-    Message, MessageId, Order, Paused,
-    Name, OutcomeKind, Presence, PresenceState, Priority, Reader, Receipts, ReturnReason, Row, Seq, Session,
-    SessionId, Side, State, Task, TaskId, TaskState, Timestamp, bytes::Bytes,
+    Address, Attempt, Backoff, Change, Class, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind,
+    Grant, GrantEnd, Handshake, IdempotencyRecord, IdempotencyScope, Identity, Label, Lease, LogId, Made,
+    Mailbox, MailboxSettings, Message, MessageId, Name, Order, OutcomeKind, Paused, Presence, PresenceState,
+    Priority, Reader, Receipts, ReturnReason, Row, Seq, Session, SessionId, Side, State, Task, TaskId,
+    TaskState, Timestamp, bytes::Bytes,
 };
 
 /// The version and variant bits of a UUIDv7 and nothing else.

@@ -12,12 +12,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use bridge_runtime::{
-    Address, Bridge, Consume, DeadLetters, Handled, LocalQueue, MailboxSettings, NewMessage, ReceiveRequest, StateKind,
-    core::{DeadReason, QueueDelivery},
+    Address, Bridge, Consume, DeadLetters, EventFilter, From, Handled, LocalQueue, MailboxSettings,
+    NewMessage, ReceiveRequest, StateKind,
+    core::{DeadReason, QueueDelivery, Scope},
 };
 use bridge_store::MemoryStore;
 
@@ -78,17 +78,16 @@ async fn work(
             }
         }
     };
-    let ended = async || -> Result<usize, Box<dyn Error>> {
-        let mut ended = 0;
-        for state in [StateKind::Done, StateKind::Dead] {
-            ended += bridge.deliveries(state, Some(printer), None, 10).await?.deliveries.len();
-        }
-        Ok(ended)
-    };
-    let goal = ended().await? + enough;
+    // The log tells of each that ends.
+    let ends = EventFilter::new(["delivery.settled", "delivery.dead"]);
+    let mut log = bridge.follow(Scope::All, From::Head).await?.only(ends);
     let stop = async {
-        while ended().await.is_ok_and(|ended| ended < goal) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let mut ended = 0;
+        while ended < enough {
+            match log.next_events(enough).await {
+                Ok(some) => ended += some.events.len(),
+                Err(_stopping) => return,
+            }
         }
     };
     Consume::new(bridge.queue(printer.clone(), "printer-1".parse()?)).run(stop, handler).await?;

@@ -55,7 +55,6 @@ pub(super) struct Pick {
     turn: u64,
 }
 
-
 /// A lane that the choice can go on with: when its turn is, and from which place on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Candidate {

@@ -89,10 +89,7 @@ impl Inbox {
 
 /// How the lanes of such a mailbox behave.
 pub(super) fn rules(settings: &MailboxSettings) -> Rules {
-    Rules {
-        keeps: keeps(settings),
-        skips: matches!(settings.backoff, Backoff::Skips),
-    }
+    Rules { keeps: keeps(settings), skips: matches!(settings.backoff, Backoff::Skips) }
 }
 
 /// Whether a named consumer may have what is behind that which it holds.

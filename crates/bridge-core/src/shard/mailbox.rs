@@ -271,7 +271,12 @@ impl Shard {
         if purge == Purge::Do && floor > inbox.row.floor {
             inbox.row.floor = floor;
             step.put(Row::Mailbox(inbox.row.clone()));
-            self.tell(Subject::default(), EventKind::MailboxPurged { mailbox: address.clone(), floor }, now, step);
+            self.tell(
+                Subject::default(),
+                EventKind::MailboxPurged { mailbox: address.clone(), floor },
+                now,
+                step,
+            );
             self.purge_on(address, now, step);
         }
         Ok(purged)

@@ -47,7 +47,8 @@ impl Shard {
         let read_to = inbox.row.read_to;
         // A row and an event each.
         let chunk = (self.policy.max_rows / 2).max(1);
-        let passed: Vec<DeliveryId> = inbox.lanes.up_to(read_to).take(chunk).map(|slot| self.deliveries.id(slot)).collect();
+        let passed: Vec<DeliveryId> =
+            inbox.lanes.up_to(read_to).take(chunk).map(|slot| self.deliveries.id(slot)).collect();
         for id in &passed {
             self.settle_read(*id, now, step);
         }

@@ -176,11 +176,7 @@ impl Shard {
                 let holder = consumer.named && grant.consumer == *consumer;
                 let only = delivery.attempt == 1 && !grant.consumer.named;
                 let lease = grant.lease;
-                if holder || only {
-                    Ok((delivery, lease))
-                } else {
-                    Err(SettleError::HandleNeeded)
-                }
+                if holder || only { Ok((delivery, lease)) } else { Err(SettleError::HandleNeeded) }
             }
         }
     }

@@ -20,8 +20,9 @@ impl Shard {
 
     fn blocked(&self, delivery: &Delivery, now: Timestamp) -> (Blocked, Option<Timestamp>) {
         let Some(inbox) = self.inboxes.get(&delivery.mailbox) else { return (Blocked::Over, None) };
-        let is_ending = delivery.mailbox.session().is_some_and(|session| !self.sessions.contains_key(&session))
-            || delivery.seq <= inbox.row.floor;
+        let is_ending =
+            delivery.mailbox.session().is_some_and(|session| !self.sessions.contains_key(&session))
+                || delivery.seq <= inbox.row.floor;
         let visible_at = match (delivery.state, &delivery.grant) {
             (State::Leased, Some(grant)) => {
                 let (consumer, attempt) = (grant.consumer.clone(), delivery.attempt);
@@ -79,12 +80,7 @@ impl Shard {
         self.deliveries.get(self.deliveries.id(slot))
     }
 
-    fn behind(
-        &self,
-        delivery: &Delivery,
-        head: &Delivery,
-        now: Timestamp,
-    ) -> (Blocked, Option<Timestamp>) {
+    fn behind(&self, delivery: &Delivery, head: &Delivery, now: Timestamp) -> (Blocked, Option<Timestamp>) {
         let (reason, until) = match (head.state, &head.grant) {
             (State::Leased, Some(grant)) => {
                 let (consumer, attempt) = (grant.consumer.clone(), head.attempt);

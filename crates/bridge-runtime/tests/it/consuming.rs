@@ -150,7 +150,8 @@ async fn no_more_are_handled_at_once_than_was_said_and_what_was_begun_is_ended()
     let working = tokio::spawn(consume.run(async { drop(stopped.await) }, handler));
     until(&house, async || now.load(Ordering::SeqCst) == 3).await;
     finish.add_permits(4);
-    until(&house, async || ended(&house, StateKind::Done).await == 4 && now.load(Ordering::SeqCst) == 3).await;
+    until(&house, async || ended(&house, StateKind::Done).await == 4 && now.load(Ordering::SeqCst) == 3)
+        .await;
     stop.send(()).unwrap();
     finish.add_permits(100);
     soon(working).await.unwrap().unwrap();
@@ -207,5 +208,8 @@ async fn what_is_no_job_is_rejected_with_the_reason() {
     soon(working).await.unwrap().unwrap();
     let dead = house.bridge.deliveries(StateKind::Dead, None, None, 100).await.unwrap().deliveries;
     let error = dead[0].last_error.as_deref().unwrap();
-    assert!(error.starts_with("it is not what this consumer takes: invalid type: string \"seven\""), "{error}");
+    assert!(
+        error.starts_with("it is not what this consumer takes: invalid type: string \"seven\""),
+        "{error}"
+    );
 }

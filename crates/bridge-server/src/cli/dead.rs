@@ -31,7 +31,9 @@ fn delivery(text: &str) -> Result<DeliveryId, &'static str> {
 impl Why {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
         let why: WireWhy = client.get(&format!("/api/deliveries/{}/why", self.id)).await?;
-        output.result(&why, |why| format!("{} ({}): {}", why.delivery_id, why.state, shown_on_a_line(&why.text)))?;
+        output.result(&why, |why| {
+            format!("{} ({}): {}", why.delivery_id, why.state, shown_on_a_line(&why.text))
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -59,7 +61,7 @@ pub(super) enum Dead {
         /// Those of this mailbox
         #[arg(long)]
         mailbox: Option<Address>,
-        /// Those given up for this reason, such as max_failures, rejected or expired
+        /// Those given up for this reason, such as `max_failures`, rejected or expired
         #[arg(long)]
         reason: Option<String>,
         /// Those with this type of message
@@ -75,9 +77,11 @@ impl Dead {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
         match self {
             Self::List { mailbox, limit } => {
-                let encoded = |mailbox: Address| utf8_percent_encode(&mailbox.to_string(), ENCODED).to_string();
+                let encoded =
+                    |mailbox: Address| utf8_percent_encode(&mailbox.to_string(), ENCODED).to_string();
                 let of = mailbox.map(|mailbox| format!("&mailbox={}", encoded(mailbox))).unwrap_or_default();
-                let page: Page<Delivery> = client.get(&format!("/api/dead-letters?limit={limit}{of}")).await?;
+                let page: Page<Delivery> =
+                    client.get(&format!("/api/dead-letters?limit={limit}{of}")).await?;
                 output.result(&page, told)?;
             }
             Self::Redrive { id: Some(id), .. } => {
@@ -89,7 +93,8 @@ impl Dead {
             }
             Self::Redrive { mailbox, reason, kind, rate, .. } => {
                 let mailbox = mailbox.map(|mailbox| mailbox.to_string());
-                let wish = RedriveDead { mailbox, reason, kind, rate_per_s: Some(rate), ..RedriveDead::default() };
+                let wish =
+                    RedriveDead { mailbox, reason, kind, rate_per_s: Some(rate), ..RedriveDead::default() };
                 return redrive(wish, client, output).await;
             }
         }

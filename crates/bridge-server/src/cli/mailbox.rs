@@ -108,7 +108,8 @@ impl Mailbox {
             Self::Pause { mailbox } => {
                 let nothing = serde_json::json!({});
                 let view: WireMailbox = client.post(&path(&mailbox, "/pause"), &nothing).await?;
-                output.result(&view, |view| format!("{} hands out nothing now", shown_on_a_line(&view.name)))?;
+                output
+                    .result(&view, |view| format!("{} hands out nothing now", shown_on_a_line(&view.name)))?;
             }
             Self::Resume { mailbox } => {
                 let nothing = serde_json::json!({});
@@ -117,7 +118,8 @@ impl Mailbox {
             }
             Self::Purge { mailbox, yes } => {
                 let purge = Purge { dry_run: !yes };
-                output.result(&client.post::<Purged>(&path(&mailbox, "/purge"), &purge).await?, told_purged)?;
+                output
+                    .result(&client.post::<Purged>(&path(&mailbox, "/purge"), &purge).await?, told_purged)?;
             }
             Self::Delete { mailbox } => {
                 client.delete(&path(&mailbox, "")).await?;
@@ -180,7 +182,10 @@ fn told(mailbox: &WireMailbox) -> String {
         lines.push(format!("  paused        by {} at {}", shown_on_a_line(&paused.by), paused.since));
     }
     if mailbox.made_by_use {
-        lines.push("  made          by its first use; it goes when it has been empty and unused for a week".to_owned());
+        lines.push(
+            "  made          by its first use; it goes when it has been empty and unused for a week"
+                .to_owned(),
+        );
     }
     lines.join("\n")
 }

@@ -7,8 +7,9 @@ use std::{
 };
 
 use bridge_core::{
-    Address, Class, DeadReason, DeliveryId, Headers, LogId, MessageId, Name, NodeId, OutcomeKind, PresenceState,
-    Priority, ReturnReason, Seq, SessionId, ShardId, TaskId, TaskState, Timestamp, bytes::Bytes,
+    Address, Class, DeadReason, DeliveryId, Headers, LogId, MessageId, Name, NodeId, OutcomeKind,
+    PresenceState, Priority, ReturnReason, Seq, SessionId, ShardId, TaskId, TaskState, Timestamp,
+    bytes::Bytes,
 };
 use rusqlite::types::ValueRef;
 

@@ -243,7 +243,9 @@ pub(super) fn write_key(shard: ShardId, key: &RowKey, to: &mut Bind<'_, '_>) -> 
     }
 }
 
-pub(super) use event::{read_old as read_old_event, TABLE as EVENT, read as read_event, write as write_event};
+pub(super) use event::{
+    TABLE as EVENT, read as read_event, read_old as read_old_event, write as write_event,
+};
 pub(super) use handshake::{TABLE as HANDSHAKE, read as read_handshake, write as write_handshake};
 pub(super) use message::MessageRow;
 pub(super) use shard::{Shard, Span, TABLE as SHARD, read as read_shard, write as write_shard};

@@ -63,7 +63,9 @@ impl Stage {
 
     pub(super) fn why(&self, why: &Why) -> String {
         let reason = match &why.reason {
-            Blocked::Leased { consumer, attempt } => format!("leased by {}, attempt {attempt}", consumer.name),
+            Blocked::Leased { consumer, attempt } => {
+                format!("leased by {}, attempt {attempt}", consumer.name)
+            }
             Blocked::Backoff { failures } => format!("in back-off, failures={failures}"),
             Blocked::Paused { by, since } => format!("mailbox paused by {by} at {}", since_start(*since)),
             Blocked::Behind { key, head, reason } => {

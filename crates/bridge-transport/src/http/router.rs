@@ -35,7 +35,6 @@ pub(crate) enum Call {
     DeadLetters,
     RedriveDead,
     Ttl,
-    Log,
     SendTo,
     Mailboxes,
     Mailbox,
@@ -91,7 +90,7 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint { template: "/api/dead-letters", methods: &[(Method::GET, DeadLetters)] },
     Endpoint { template: "/api/dead-letters/redrive", methods: &[(Method::POST, RedriveDead)] },
     Endpoint { template: "/api/messages/{id}/ttl", methods: &[(Method::POST, Ttl)] },
-    Endpoint { template: "/api/log", methods: &[(Method::GET, Log)] },
+    Endpoint { template: "/api/log", methods: &[(Method::GET, AllEvents)] },
     Endpoint { template: "/api/deliveries/{id}/why", methods: &[(Method::GET, Why)] },
     Endpoint { template: "/api/send", methods: &[(Method::POST, SendTo)] },
     Endpoint { template: "/api/mailboxes", methods: &[(Method::GET, Mailboxes)] },
@@ -202,7 +201,7 @@ impl Call {
     pub(crate) const fn gives(self) -> Gives {
         match self {
             Page | SessionPage | OldPage => Gives::Files,
-            SessionEvents | AllEvents | Log => Gives::Events,
+            SessionEvents | AllEvents => Gives::Events,
             _ => Gives::Json,
         }
     }
@@ -225,7 +224,7 @@ impl Call {
             | Read => Action::ReadSession,
             RenameSession | CloseSession => Action::ChangeSession,
             Send | SendTo | QueueUserMessage => Action::Send,
-            AllEvents | Log => Action::ReadLog,
+            AllEvents => Action::ReadLog,
             Receive => Action::Receive,
             Settle => Action::Settle,
             Delivery | Deliveries | DeadLetters | Why => Action::ReadDelivery,

@@ -29,7 +29,8 @@ fn put(path: &str, body: &Value) -> http::Request<http_body_util::Full<bytes::By
 #[tokio::test]
 async fn a_message_to_a_client_waits_in_its_mailbox_and_says_so() {
     let server = Server::start().await;
-    let sent = send(&server, json!({"from": "anna", "to": "worker", "type": "job", "payload": {"n": 1}})).await;
+    let sent =
+        send(&server, json!({"from": "anna", "to": "worker", "type": "job", "payload": {"n": 1}})).await;
     assert_eq!(sent.status, StatusCode::OK);
     let sent = sent.json();
     assert_eq!(sent["status"], "sent");
@@ -41,7 +42,10 @@ async fn a_message_to_a_client_waits_in_its_mailbox_and_says_so() {
 
     let received = receive(&server, json!({"mailbox": "worker", "consumer": "w1"})).await;
     let message = &received["deliveries"][0]["message"];
-    assert_eq!((&message["from"], &message["type"], &message["payload"]["n"]), (&json!("anna"), &json!("job"), &json!(1)));
+    assert_eq!(
+        (&message["from"], &message["type"], &message["payload"]["n"]),
+        (&json!("anna"), &json!("job"), &json!(1))
+    );
     assert_eq!(message["to"], "worker");
 
     // The answer goes to the sender's own mailbox.
@@ -87,7 +91,10 @@ async fn several_mailboxes_are_asked_at_once_and_types_chosen() {
     assert_eq!(none.json()["errors"][0]["pointer"], "/mailbox");
     let many: Vec<_> = (0..65).map(|n| format!("m{n}")).collect();
     let many = server.post("/api/receive", &json!({"mailboxes": many}).to_string()).await;
-    assert_eq!((many.status, &many.json()["errors"][0]["pointer"]), (StatusCode::BAD_REQUEST, &json!("/mailboxes")));
+    assert_eq!(
+        (many.status, &many.json()["errors"][0]["pointer"]),
+        (StatusCode::BAD_REQUEST, &json!("/mailboxes"))
+    );
 }
 
 #[tokio::test]
@@ -98,13 +105,11 @@ async fn a_receive_that_lingers_gathers_what_comes_meanwhile() {
     let waiting = server.post("/api/receive", &wish);
     let more = async {
         // It waits when the first is not handed out to anybody, and it is there.
-        crate::support::until(async || server.get("/api/mailboxes/worker").await.json()["waiting"] == 1).await;
+        crate::support::until(async || server.get("/api/mailboxes/worker").await.json()["waiting"] == 1)
+            .await;
         send(&server, json!({"from": "bob", "to": "worker", "payload": 2})).await;
     };
-    let (received, ()) = tokio::join!(
-        in_time(&server.clock, Duration::from_millis(100), waiting),
-        more
-    );
+    let (received, ()) = tokio::join!(in_time(&server.clock, Duration::from_millis(100), waiting), more);
     assert_eq!(received.json()["deliveries"].as_array().unwrap().len(), 2);
 }
 
@@ -114,7 +119,10 @@ async fn a_mailbox_is_made_seen_listed_and_removed() {
     let made = server.send(put("/api/mailboxes/agent-7", &json!({"class": "agent", "max_pending": 2}))).await;
     assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
     let made = made.json();
-    assert_eq!((&made["class"], &made["max_pending"], &made["lease_ms"]), (&json!("agent"), &json!(2), &json!(600_000)));
+    assert_eq!(
+        (&made["class"], &made["max_pending"], &made["lease_ms"]),
+        (&json!("agent"), &json!(2), &json!(600_000))
+    );
     assert_eq!(made["made_by_use"], false);
     let changed = server.send(put("/api/mailboxes/agent-7", &json!({"on_backoff": "skip"}))).await;
     assert_eq!(changed.status, StatusCode::OK);
@@ -151,7 +159,8 @@ async fn a_mailbox_of_a_conversation_is_found_under_its_whole_name() {
     let session = server.session().await;
     let seen = server.get(&format!("/api/mailboxes/session:{session}%2Fagent")).await;
     assert_eq!((seen.status, &seen.json()["class"]), (StatusCode::OK, &json!("agent")));
-    let kept = server.send(request(Method::DELETE, &format!("/api/mailboxes/session:{session}%2Fagent"), "")).await;
+    let kept =
+        server.send(request(Method::DELETE, &format!("/api/mailboxes/session:{session}%2Fagent"), "")).await;
     assert_eq!(kept.json()["code"], "mailbox_of_session");
     assert_eq!(server.get("/api/mailboxes/topic:x").await.json()["code"], "unknown_mailbox");
 }
@@ -170,17 +179,26 @@ async fn a_paused_mailbox_hands_out_nothing_and_why_says_so() {
     let received = receive(&server, json!({"mailbox": "worker"})).await;
     assert_eq!((&received["deliveries"], &received["directive"]["reason"]), (&json!([]), &json!("paused")));
     let told = server.get(&why).await.json();
-    assert_eq!((&told["reason"], &told["by"], &told["state"]), (&json!("paused"), &json!("ops"), &json!("pending")));
+    assert_eq!(
+        (&told["reason"], &told["by"], &told["state"]),
+        (&json!("paused"), &json!("ops"), &json!("pending"))
+    );
     assert!(told["text"].as_str().unwrap().starts_with("its mailbox was paused by ops at 19"), "{told}");
 
     server.post("/api/mailboxes/worker/resume", "").await;
     let received = receive(&server, json!({"mailbox": "worker", "consumer": "w"})).await;
     let told = server.get(&why).await.json();
-    assert_eq!((&told["reason"], &told["consumer"], &told["attempt"]), (&json!("leased"), &json!("w"), &json!(1)));
+    assert_eq!(
+        (&told["reason"], &told["consumer"], &told["attempt"]),
+        (&json!("leased"), &json!("w"), &json!(1))
+    );
     let token = &received["deliveries"][0]["token"];
     settle(&server, json!({"token": token, "outcome": "ack"})).await;
     assert_eq!(server.get(&why).await.json()["text"], "it is done");
-    assert_eq!(server.get("/api/deliveries/dlv_00000000000000000000000000000001/why").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        server.get("/api/deliveries/dlv_00000000000000000000000000000001/why").await.status,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -220,7 +238,10 @@ async fn the_number_of_mailboxes_that_their_use_makes_is_bounded() {
         assert_eq!(send(&server, json!({"from": "x", "to": to, "payload": 1})).await.status, StatusCode::OK);
     }
     let third = send(&server, json!({"from": "x", "to": "c", "payload": 1})).await;
-    assert_eq!((third.status, &third.json()["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("too_many_mailboxes")));
+    assert_eq!(
+        (third.status, &third.json()["code"]),
+        (StatusCode::TOO_MANY_REQUESTS, &json!("too_many_mailboxes"))
+    );
     let third = server.post("/api/receive", r#"{"mailbox": "c"}"#).await;
     assert_eq!(third.json()["code"], "too_many_mailboxes");
 }
@@ -237,7 +258,11 @@ async fn deliveries_are_listed_by_state_and_mailbox() {
     settle(&server, json!({"token": token, "outcome": "reject", "reason": "no such job"})).await;
 
     let ids = |page: &Value| {
-        let ids = page["data"].as_array().unwrap().iter().map(|delivery| delivery["id"].as_str().unwrap().to_owned());
+        let ids = page["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|delivery| delivery["id"].as_str().unwrap().to_owned());
         ids.collect::<Vec<_>>()
     };
     // The lease is held in memory alone, and told all the same.
@@ -250,12 +275,24 @@ async fn deliveries_are_listed_by_state_and_mailbox() {
     let all = server.get("/api/deliveries?state=pending").await.json();
     assert_eq!((ids(&all).len(), &all["next_cursor"]), (4, &Value::Null));
     let first = server.get("/api/deliveries?state=pending&mailbox=worker&limit=2").await.json();
-    let rest = server.get(&format!("/api/deliveries?state=pending&mailbox=worker&limit=2&cursor={}", first["next_cursor"].as_str().unwrap())).await.json();
+    let rest = server
+        .get(&format!(
+            "/api/deliveries?state=pending&mailbox=worker&limit=2&cursor={}",
+            first["next_cursor"].as_str().unwrap()
+        ))
+        .await
+        .json();
     assert_eq!((ids(&first).len(), ids(&rest).len(), &rest["next_cursor"]), (2, 1, &Value::Null));
-    assert_eq!([ids(&first), ids(&rest)].concat(), ids(&server.get("/api/deliveries?state=pending&mailbox=worker").await.json()));
+    assert_eq!(
+        [ids(&first), ids(&rest)].concat(),
+        ids(&server.get("/api/deliveries?state=pending&mailbox=worker").await.json())
+    );
 
     let dead = server.get("/api/dead-letters?mailbox=worker").await.json();
-    assert_eq!((&dead["data"][0]["reason"], &dead["data"][0]["last_error"]), (&json!("rejected"), &json!("no such job")));
+    assert_eq!(
+        (&dead["data"][0]["reason"], &dead["data"][0]["last_error"]),
+        (&json!("rejected"), &json!("no such job"))
+    );
     assert_eq!(ids(&dead), ids(&server.get("/api/deliveries?state=dead").await.json()));
     for path in ["/api/deliveries", "/api/deliveries?state=lost"] {
         assert_eq!(server.get(path).await.json()["errors"][0]["parameter"], "state", "{path}");
@@ -265,7 +302,8 @@ async fn deliveries_are_listed_by_state_and_mailbox() {
 #[tokio::test]
 async fn a_message_is_given_more_time_and_really_has_it() {
     let server = Server::start().await;
-    let sent = send(&server, json!({"from": "anna", "to": "worker", "payload": 1, "ttl_ms": 1_000})).await.json();
+    let sent =
+        send(&server, json!({"from": "anna", "to": "worker", "payload": 1, "ttl_ms": 1_000})).await.json();
     let path = format!("/api/messages/{}/ttl", sent["message_id"].as_str().unwrap());
     assert_eq!(server.post(&path, "{}").await.json()["errors"][0]["pointer"], "/ttl_ms");
     let set = server.post(&path, r#"{"ttl_ms": 60000}"#).await;
@@ -275,7 +313,8 @@ async fn a_message_is_given_more_time_and_really_has_it() {
     settle(&server, json!({"token": received["deliveries"][0]["token"], "outcome": "ack"})).await;
     let late = server.post(&path, r#"{"ttl_ms": 60000}"#).await;
     assert_eq!((late.status, &late.json()["code"]), (StatusCode::CONFLICT, &json!("wrong_state")));
-    let unknown = server.post("/api/messages/msg_00000000000000000000000000000009/ttl", r#"{"ttl_ms": 1}"#).await;
+    let unknown =
+        server.post("/api/messages/msg_00000000000000000000000000000009/ttl", r#"{"ttl_ms": 1}"#).await;
     assert_eq!(unknown.json()["code"], "unknown_message");
 }
 
@@ -290,14 +329,18 @@ async fn the_log_is_read_by_the_names_of_events() {
         settle(&server, json!({"token": delivery["token"], "outcome": "ack"})).await;
     }
     let types = |page: &Value| {
-        let types = page["data"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_owned());
+        let types =
+            page["data"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap().to_owned());
         types.collect::<Vec<_>>()
     };
     let settled = server.get("/api/log?filter=delivery.*").await.json();
     assert_eq!(types(&settled), ["delivery.settled"; 3]);
     let first = server.get("/api/log?filter=delivery.settled,message.accepted&limit=2").await.json();
     assert_eq!(types(&first), ["message.accepted"; 2]);
-    let rest = server.get(&format!("/api/log?filter=delivery.settled&after={}", first["next"].as_str().unwrap())).await.json();
+    let rest = server
+        .get(&format!("/api/log?filter=delivery.settled&after={}", first["next"].as_str().unwrap()))
+        .await
+        .json();
     assert_eq!(types(&rest).len(), 3);
     assert_eq!(server.get("/api/log?filter=nothing").await.json()["data"], json!([]));
 }

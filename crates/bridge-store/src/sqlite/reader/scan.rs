@@ -49,7 +49,8 @@ pub(in crate::sqlite) fn scan(
             )
         }
         Index::Deliveries { state, mailbox, from, to, first } => {
-            let wanted = deliveries::Wanted { state: *state, mailbox: mailbox.as_ref(), first: *first, limit };
+            let wanted =
+                deliveries::Wanted { state: *state, mailbox: mailbox.as_ref(), first: *first, limit };
             deliveries::scan(connection, &shard.span(id), &wanted, *from, *to)
         }
         Index::IdempotencyBefore(time) => select(

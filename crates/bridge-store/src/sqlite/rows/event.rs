@@ -127,7 +127,9 @@ fn read_columns(row: &rusqlite::Row<'_>, columns: Columns) -> Result<Event, Faul
         Columns::UpToVersion2 => detail,
     };
     row.check()?;
-    let kind = detail.kind(&name, session).ok_or_else(|| row.damaged(&format!("is no whole event of kind {name}")))?;
+    let kind = detail
+        .kind(&name, session)
+        .ok_or_else(|| row.damaged(&format!("is no whole event of kind {name}")))?;
     Ok(Event { seq, at, session, message, delivery, kind })
 }
 

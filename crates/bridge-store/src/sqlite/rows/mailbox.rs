@@ -36,7 +36,8 @@ pub(super) const TABLE: Table = Table {
 
 pub(super) fn write(mailbox: &Mailbox, live: bool, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
     let Mailbox { address, settings, made, created_at, used_at, paused, floor, read_to, presence } = mailbox;
-    let MailboxSettings { class, order, backoff, max_pending, max_pending_bytes, lease, max_failures } = settings;
+    let MailboxSettings { class, order, backoff, max_pending, max_pending_bytes, lease, max_failures } =
+        settings;
     let lease = lease.map(|lease| u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
     to.put(address)?.put(&live)?.put(class)?;
     to.put(&(*order == Order::Loose))?.put(&(*backoff == Backoff::Skips))?;

@@ -104,14 +104,7 @@ impl<'a> MessageRow<'a> {
 
     /// The row without the message, for what is left of it.
     pub(in crate::sqlite) fn without_message(self) -> Self {
-        Self {
-            verified: None,
-            reply_to: None,
-            correlation_id: None,
-            deliver_at: None,
-            headers: None,
-            ..self
-        }
+        Self { verified: None, reply_to: None, correlation_id: None, deliver_at: None, headers: None, ..self }
     }
 
     /// Binds all columns: what lasts, the delivery if there is one, the content of the message if there is one.
@@ -286,7 +279,9 @@ pub(in crate::sqlite) fn write_update(
     let mailbox = mailbox.as_str();
     write_changing(delivery, Some(Span::seq(rowid)), to)?;
     to.seal()?.put(&rowid)?.put(&delivery.id)?.put(&mailbox)?.put(&delivery.from)?.put(&delivery.kind)?;
-    to.put(&stored_key(mailbox, delivery.key.as_ref().map(Name::as_str)))?.put(&delivery.priority)?.put(&delivery.size)?;
+    to.put(&stored_key(mailbox, delivery.key.as_ref().map(Name::as_str)))?
+        .put(&delivery.priority)?
+        .put(&delivery.size)?;
     to.put(&delivery.expires_at)?.put(&delivery.receipts.accepted).map(drop)
 }
 

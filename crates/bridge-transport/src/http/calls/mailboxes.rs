@@ -45,17 +45,18 @@ pub(super) async fn set(mut request: Request) -> Answer {
         Err(CallError::Refused(MailboxError::Unknown(_))) => None,
         Err(error) => return Err(error.into()),
     };
-    let settings = settings(wish, before.unwrap_or_else(|| address.default_settings()))?;
+    let settings = settings(&wish, before.unwrap_or_else(|| address.default_settings()))?;
     let view = bridge.set_mailbox(address, settings).await?;
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     Ok(json(status, &Mailbox::from(&view)))
 }
 
-fn settings(wish: SetMailbox, mut settings: MailboxSettings) -> Result<MailboxSettings, Refusal> {
+fn settings(wish: &SetMailbox, mut settings: MailboxSettings) -> Result<MailboxSettings, Refusal> {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
     settings.class = meant("/class", wish.class.as_deref(), &classes)?.unwrap_or(settings.class);
     settings.order = meant("/order", wish.order.as_deref(), &ORDERS)?.unwrap_or(settings.order);
-    settings.backoff = meant("/on_backoff", wish.on_backoff.as_deref(), &ON_BACKOFF)?.unwrap_or(settings.backoff);
+    settings.backoff =
+        meant("/on_backoff", wish.on_backoff.as_deref(), &ON_BACKOFF)?.unwrap_or(settings.backoff);
     if wish.lease_ms.is_some_and(|lease| !LEASE.contains(&lease)) {
         let (least, most) = LEASE.into_inner();
         return Err(Refusal::field("/lease_ms", format_args!("a whole number from {least} to {most}")));

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bridge_core::{Address, Cursor, Delivery, DeliveryError, Headers, Name, Priority, PublishError, Seq, SessionId, Side};
+use bridge_core::{
+    Address, Cursor, Delivery, DeliveryError, Headers, Name, Priority, PublishError, Seq, SessionId, Side,
+};
 use bridge_protocol::{
     Code, Message, Published, Read, SendMessage, Sent, Session, Snapshot, payload_of, text_payload,
 };
@@ -78,7 +80,8 @@ fn complete(message: &mut NewMessage, request: &Request, send: &SendMessage) -> 
     }
     if let Some(level) = send.priority {
         let priority = Priority::new(level);
-        message.priority = priority.ok_or_else(|| Refusal::field("/priority", "a whole number from 1 to 9"))?;
+        message.priority =
+            priority.ok_or_else(|| Refusal::field("/priority", "a whole number from 1 to 9"))?;
     }
     message.key = parsed("/key", send.key.as_deref())?;
     message.delay = millis("/delay_ms", send.delay_ms, 0)?.unwrap_or_default();

@@ -41,7 +41,6 @@ pub(super) async fn answer(call: Call, request: Request) -> Answer {
         Call::DeadLetters => deliveries::dead_letters(request).await,
         Call::RedriveDead => deliveries::redrive_dead(request).await,
         Call::Ttl => messages::ttl(request).await,
-        Call::Log => events::of_all(request).await,
         Call::SendTo => messages::send_to(request).await,
         Call::Mailboxes => mailboxes::list(request).await,
         Call::Mailbox => mailboxes::show(request).await,

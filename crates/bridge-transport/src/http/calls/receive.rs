@@ -65,11 +65,10 @@ pub(super) async fn receive(mut request: Request) -> Answer {
 }
 
 async fn take(shared: &Shared, receive: ReceiveRequest) -> Result<Received, CallError<ReceiveError>> {
-    let shares = receive.mailboxes.iter().filter_map(Address::session).any(|session| opens_on_demand(shared, session));
+    let shares =
+        receive.mailboxes.iter().filter_map(Address::session).any(|session| opens_on_demand(shared, session));
     match shared.bridge.receive(receive.clone()).await {
-        Err(CallError::Refused(ReceiveError::UnknownMailbox(_)))
-            if shares =>
-        {
+        Err(CallError::Refused(ReceiveError::UnknownMailbox(_))) if shares => {
             // If it cannot be opened, the mailbox is still unknown, and that is the answer.
             let _ = open_shared(&shared.bridge).await;
             shared.bridge.receive(receive).await
@@ -83,9 +82,9 @@ fn mailboxes(wish: &wire::Receive) -> Result<Vec<Address>, Refusal> {
     let one = wish.mailbox.iter().map(|mailbox| ("/mailbox".to_owned(), mailbox));
     let several = wish.mailboxes.iter().enumerate();
     let several = several.map(|(at, mailbox)| (format!("/mailboxes/{at}"), mailbox));
-    let named = one.chain(several).map(|(pointer, mailbox)| {
-        mailbox.parse().map_err(|error| Refusal::field(&pointer, error))
-    });
+    let named = one
+        .chain(several)
+        .map(|(pointer, mailbox)| mailbox.parse().map_err(|error| Refusal::field(&pointer, error)));
     let mailboxes: Vec<Address> = named.collect::<Result<_, _>>()?;
     if mailboxes.is_empty() {
         return Err(Refusal::field("/mailbox", "mailbox or mailboxes is needed"));

@@ -1,8 +1,8 @@
 //! Messages and deliveries as they lay up to version 2.
 
 use bridge_core::{
-    Address, Consumer, Delivery, Grant, GrantEnd, Headers, Lease, Mailbox, Made, Message, Name, OutcomeKind, Presence,
-    Receipts, Seq, ShardId, State, Timestamp,
+    Address, Consumer, Delivery, Grant, GrantEnd, Headers, Lease, Made, Mailbox, Message, Name, OutcomeKind,
+    Presence, Receipts, Seq, ShardId, State, Timestamp,
 };
 use rusqlite::Row;
 
