@@ -161,6 +161,7 @@ impl Stage {
             },
             "session" => Command::InspectSession(self.session(words.word(0))),
             "mailbox" => self.mailbox_command(words),
+            "ttl" => Command::SetTtl(self.messages[words.word(0)], span(words.word(1))),
             "why" => Command::Why(self.newest(words.word(0))),
             "publish" => self.publish(words),
             "receive" => self.receive(words),
@@ -348,6 +349,8 @@ impl Stage {
             Answer::Mailboxes(list) => self.list(list),
             Answer::Purged(Ok(purged)) => mailboxes::purged(*purged),
             Answer::Why(Ok(why)) => self.why(why),
+            Answer::Ttl(Ok(expires_at)) => format!("expires at {}", since_start(*expires_at)),
+            Answer::Ttl(Err(error)) => self.refused(error),
             Answer::Mailbox(Err(error)) | Answer::Purged(Err(error)) => self.refused(error),
             Answer::Task(Ok(task)) => {
                 format!("task {}, until {}", task.state.as_str(), since_start(task.expires_at))
