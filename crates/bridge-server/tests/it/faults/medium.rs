@@ -138,6 +138,11 @@ async fn a_disk_that_does_not_answer_holds_up_what_is_written_alone() {
 
     let hung = Broken::begin(&server, FLUSHES, "delay_enter=60000000");
     let never = send("never");
+    // What asks the shard is not answered once the shard waits for the disk.
+    let session = format!("{url}/api/sessions/{}", sender.session);
+    let asked =
+        || tokio::time::timeout(Duration::from_millis(500), http.call(Method::GET, &session, None, None));
+    while asked().await.is_ok() {}
     answers_at_once(&http, &url, "/health/live").await;
     server.signal(Signal::TERM);
     // Who waits is told that nobody knows, and the process does not wait for its disk.
