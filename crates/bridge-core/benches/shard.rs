@@ -3,9 +3,8 @@
 use std::{hint::black_box, time::Duration};
 
 use bridge_core::{
-    Address, Answer, CallId, Command, Consumer, Effect, Headers, Limits, MessageId, Name, OpenSession,
-    Outcome, Policy, Priority, Proof, Publish, Receive, Request, SessionId, Settle, Shard, Side, Step,
-    Timestamp,
+    Address, Answer, CallId, Command, Consumer, Effect, Limits, MessageId, Name, OpenSession, Outcome,
+    Policy, Proof, Publish, Receive, Request, SessionId, Settle, Shard, Side, Step, Timestamp,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
@@ -44,22 +43,12 @@ impl Driver {
 
     fn publish(&mut self) -> Step {
         self.ids += 1;
-        let publish = Publish {
-            id: MessageId(self.ids << 64),
-            from: Name::from_static("anna"),
-            verified: false,
-            to: Address::Session(SESSION, Side::Agent),
-            kind: Name::from_static("message"),
-            priority: Priority::NORMAL,
-            payload: bytes::Bytes::from_static(&[b'x'; 256]),
-            key: None,
-            reply_to: None,
-            correlation_id: None,
-            headers: Headers::new(),
-            delay: Duration::ZERO,
-            ttl: None,
-            idempotency: None,
-        };
+        let publish = Publish::new(
+            MessageId(self.ids << 64),
+            Name::from_static("anna"),
+            Address::Session(SESSION, Side::Agent),
+            bytes::Bytes::from_static(&[b'x'; 256]),
+        );
         self.tell(Command::Publish(publish))
     }
 

@@ -47,6 +47,41 @@ pub struct Publish {
     pub idempotency: Option<Idempotency>,
 }
 
+impl Publish {
+    /// A message of the kind `message` from somebody unproven, without anything that is optional.
+    ///
+    /// ```
+    /// use bridge_core::{MessageId, Name, Priority, Publish};
+    ///
+    /// let to = "group:resizers".parse()?;
+    /// let urgent = Publish {
+    ///     priority: Priority::CRITICAL,
+    ///     ..Publish::new(MessageId(1), Name::from_static("anna"), to, "wake up")
+    /// };
+    /// assert_eq!(urgent.kind.as_str(), "message");
+    /// assert_eq!(urgent.ttl, None);
+    /// # Ok::<(), bridge_core::ParseAddressError>(())
+    /// ```
+    pub fn new(id: MessageId, from: Name, to: Address, payload: impl Into<Bytes>) -> Self {
+        Self {
+            id,
+            from,
+            verified: false,
+            to,
+            kind: Name::from_static("message"),
+            priority: Priority::NORMAL,
+            payload: payload.into(),
+            key: None,
+            reply_to: None,
+            correlation_id: None,
+            headers: Headers::new(),
+            delay: Duration::ZERO,
+            ttl: None,
+            idempotency: None,
+        }
+    }
+}
+
 /// What makes a repeated publish known as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {

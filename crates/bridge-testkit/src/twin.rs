@@ -6,9 +6,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bridge_core::{
-    Address, Answer, CallId, Cancelled, Command, Consumer, Delivery, Event, EventKind, Granted, Headers,
-    Lease, Mailbox, MessageId, Name, Outcome as Said, Priority, Proof, Publish, Receipts, Receive, Row,
-    RowKey, Seq, SessionId, Settle, SettleError, State,
+    Address, Answer, CallId, Cancelled, Command, Consumer, Delivery, Event, EventKind, Granted, Lease,
+    Mailbox, MessageId, Name, Outcome as Said, Proof, Publish, Receipts, Receive, Row, RowKey, Seq,
+    SessionId, Settle, SettleError, State,
 };
 
 use crate::{
@@ -291,22 +291,7 @@ fn receive(consumer: Consumer, mailbox: Address) -> Receive {
 }
 
 fn publish(id: MessageId, to: Address) -> Publish {
-    Publish {
-        id,
-        from: name("anna"),
-        verified: false,
-        to,
-        kind: name("message"),
-        priority: Priority::NORMAL,
-        payload: vec![b'x'].into(),
-        key: None,
-        reply_to: None,
-        correlation_id: None,
-        headers: Headers::new(),
-        delay: Duration::ZERO,
-        ttl: None,
-        idempotency: None,
-    }
+    Publish::new(id, name("anna"), to, "x")
 }
 
 fn name(text: &str) -> Name {

@@ -1,9 +1,6 @@
 //! Messages whose time comes, and messages whose time is over.
 
 use alloc::format;
-use core::time::Duration;
-
-use bytes::Bytes;
 
 use super::{
     Shard, Step, Subject,
@@ -15,7 +12,6 @@ use crate::{
     event::EventKind,
     id::{DeliveryId, MessageId, Name},
     mailbox::Backoff,
-    message::{Headers, Priority},
     publish::Publish,
     time::Timestamp,
 };
@@ -95,20 +91,11 @@ impl Shard {
             reason.as_str()
         );
         let bounce = Publish {
-            id,
-            from: Name::from_static("bridge"),
             verified: true,
-            to,
             kind: Name::from_static("bounce"),
-            priority: Priority::NORMAL,
-            payload: Bytes::from(payload),
-            key: None,
             reply_to: Some(delivery.message),
-            correlation_id: None,
-            headers: Headers::new(),
-            delay: Duration::ZERO,
             ttl: Some(self.policy.bounce_ttl),
-            idempotency: None,
+            ..Publish::new(id, Name::from_static("bridge"), to, payload)
         };
         self.accept(Author::Bridge, bounce, Route::Mailbox, now, step);
     }

@@ -14,7 +14,6 @@ use crate::{
     delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
     event::EventKind,
     id::{DeliveryId, MessageId, Name},
-    message::Priority,
     policy::LateAck,
     publish::{Publish, Published, Routed},
     settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled},
@@ -285,21 +284,13 @@ impl Shard {
         let holder = delivery.grant.as_ref().map(|grant| &grant.consumer).filter(|holder| holder.named);
         let holder = holder.map(|holder| holder.name.clone());
         let (to, route) = self.way_back(&delivery, now, step);
+        let from = reply.from.or(holder).unwrap_or_else(|| Name::from_static("agent"));
         let publish = Publish {
-            id: reply.id,
-            from: reply.from.or(holder).unwrap_or_else(|| Name::from_static("agent")),
             verified: reply.verified,
-            to,
             kind: reply.kind,
-            priority: Priority::NORMAL,
-            payload: reply.payload,
-            key: None,
             reply_to: Some(delivery.message),
-            correlation_id: None,
             headers: reply.headers,
-            delay: Duration::ZERO,
-            ttl: None,
-            idempotency: None,
+            ..Publish::new(reply.id, from, to, reply.payload)
         };
         let answer = (reply.id, reply.fingerprint);
         settled.reply = Some(self.accept(Author::Sender, publish, route, now, step));

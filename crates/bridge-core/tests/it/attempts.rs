@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Attempt, Command, Consumer, DeliveryId, Headers, MessageId, Name, OpenSession, Outcome, Policy,
-    Priority, Proof, Publish, Receive, ReturnReason, Row, RowKey, SessionId, Settle, Side,
+    Address, Attempt, Command, Consumer, DeliveryId, MessageId, Name, OpenSession, Outcome, Policy, Proof,
+    Publish, Receive, ReturnReason, Row, RowKey, SessionId, Settle, Side,
 };
 use bridge_testkit::world::World;
 
@@ -49,22 +49,7 @@ fn asked(policy: Policy) -> World {
     let mut world = World::new(policy, 1);
     let owner = Name::from_static("anna");
     world.tell(Command::OpenSession(OpenSession { id: SessionId(1), title: None, owner: owner.clone() }));
-    world.tell(Command::Publish(Publish {
-        id: MESSAGE,
-        from: owner,
-        verified: false,
-        to: MAILBOX,
-        kind: Name::from_static("message"),
-        priority: Priority::NORMAL,
-        payload: "hello".into(),
-        key: None,
-        reply_to: None,
-        correlation_id: None,
-        headers: Headers::new(),
-        delay: Duration::ZERO,
-        ttl: None,
-        idempotency: None,
-    }));
+    world.tell(Command::Publish(Publish::new(MESSAGE, owner, MAILBOX, "hello")));
     world
 }
 

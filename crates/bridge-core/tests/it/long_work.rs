@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Command, Headers, Idempotency, MessageId, Name, OpenSession, Policy, Priority, Publish, Row,
-    SessionId, Side, State,
+    Address, Command, Idempotency, MessageId, Name, OpenSession, Policy, Publish, Row, SessionId, Side, State,
 };
 use bridge_testkit::world::World;
 
@@ -80,20 +79,5 @@ fn left(world: &World) -> usize {
 }
 
 fn message(n: u128, side: Side) -> Publish {
-    Publish {
-        id: MessageId(n << 64),
-        from: Name::from_static("anna"),
-        verified: false,
-        to: Address::Session(SESSION, side),
-        kind: Name::from_static("message"),
-        priority: Priority::NORMAL,
-        payload: "hello".into(),
-        key: None,
-        reply_to: None,
-        correlation_id: None,
-        headers: Headers::new(),
-        delay: Duration::ZERO,
-        ttl: None,
-        idempotency: None,
-    }
+    Publish::new(MessageId(n << 64), Name::from_static("anna"), Address::Session(SESSION, side), "hello")
 }

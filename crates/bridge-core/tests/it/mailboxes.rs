@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Answer, Blocked, Class, Command, Consumer, DeliveryId, Headers, Limits, MailboxSettings,
-    MessageId, Name, Policy, Priority, Publish, Purge, Receive, ReceiveError, SetMailbox, State,
+    Address, Answer, Blocked, Class, Command, Consumer, DeliveryId, Limits, MailboxSettings, MessageId, Name,
+    Policy, Publish, Purge, Receive, ReceiveError, SetMailbox, State,
 };
 use bridge_testkit::world::{Outcome, World};
 
@@ -32,22 +32,7 @@ fn receive(mailboxes: &[&str], attempt: &'static str) -> Receive {
 }
 
 fn publish(id: u128, from: &'static str, to: &str) -> Publish {
-    Publish {
-        id: MessageId(id << 64),
-        from: name(from),
-        verified: false,
-        to: address(to),
-        kind: name("message"),
-        priority: Priority::NORMAL,
-        payload: vec![b'x'].into(),
-        key: None,
-        reply_to: None,
-        correlation_id: None,
-        headers: Headers::new(),
-        delay: Duration::ZERO,
-        ttl: None,
-        idempotency: None,
-    }
+    Publish::new(MessageId(id << 64), name(from), address(to), "x")
 }
 
 /// What came of a command, and its answer.
