@@ -18,7 +18,7 @@ use crate::{
     figures::{Recorder, Times},
     process::Process,
     scenario::{Kind, Scenario},
-    target::Target,
+    target::{Consumer, Publisher, Target},
     usage,
 };
 
@@ -87,6 +87,28 @@ impl Tally {
 }
 
 type Clients = JoinSet<Result<Tally>>;
+
+/// A consumer for each mailbox.
+async fn consumers(scenario: &Scenario, target: &dyn Target) -> Result<Vec<Box<dyn Consumer>>> {
+    let mut consumers = Vec::with_capacity(scenario.mailboxes);
+    for mailbox in 0..scenario.mailboxes {
+        consumers.push(target.consumer(mailbox).await?);
+    }
+    Ok(consumers)
+}
+
+/// So many publishers, spread over the mailboxes.
+async fn publishers(
+    scenario: &Scenario,
+    clients: usize,
+    target: &dyn Target,
+) -> Result<Vec<Box<dyn Publisher>>> {
+    let mut publishers = Vec::with_capacity(clients);
+    for client in 0..clients {
+        publishers.push(target.publisher(client % scenario.mailboxes).await?);
+    }
+    Ok(publishers)
+}
 
 /// Lets the clients work, and reads what server and clients used while it counted. A client that fails ends the measurement.
 async fn observe(clients: &mut Clients, phase: Phase, process: &Process) -> Result<Measured> {

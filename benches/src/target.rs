@@ -14,8 +14,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
+use futures_util::{FutureExt, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::{payload::Stamp, process::Process, scenario::Class};
@@ -75,6 +76,25 @@ pub(crate) trait Consumer: Send {
 
     /// Acknowledges all that it holds, and returns when that is as sure as this server makes it.
     async fn ack(&mut self) -> Result<()>;
+}
+
+/// What a stream brings: waits up to `wait` for the first, then takes what is there, `max` in all.
+async fn ready<T, E>(
+    stream: &mut (impl Stream<Item = Result<T, E>> + Unpin),
+    max: usize,
+    wait: Duration,
+) -> Result<Vec<T>>
+where
+    anyhow::Error: From<E>,
+{
+    let Ok(first) = tokio::time::timeout(wait, stream.next()).await else { return Ok(Vec::new()) };
+    let mut items = vec![first.context("the stream has ended")??];
+    while items.len() < max
+        && let Some(Some(next)) = stream.next().now_or_never()
+    {
+        items.push(next?);
+    }
+    Ok(items)
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{Clients, Measured, Phase, Tally, observe};
+use super::{Clients, Measured, Phase, Tally, observe, publishers};
 use crate::{
     payload::{Stamp, payload},
     scenario::Scenario,
@@ -12,10 +12,7 @@ use crate::{
 };
 
 pub(super) async fn publish(scenario: &Scenario, clients: usize, target: &dyn Target) -> Result<Measured> {
-    let mut publishers = Vec::with_capacity(clients);
-    for client in 0..clients {
-        publishers.push(target.publisher(client % scenario.mailboxes).await?);
-    }
+    let publishers = publishers(scenario, clients, target).await?;
     let phase = Phase::of(scenario);
     let bytes = scenario.payload_bytes;
     let mut tasks = Clients::new();

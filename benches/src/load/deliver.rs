@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, ensure};
 use tokio::sync::mpsc;
 
-use super::{Clients, Measured, Phase, Tally, observe};
+use super::{Clients, Measured, Phase, Tally, consumers, observe, publishers};
 use crate::{
     payload::{Stamp, payload},
     scenario::Scenario,
@@ -35,14 +35,8 @@ struct Progress {
 pub(super) async fn deliver(scenario: &Scenario, clients: usize, target: &dyn Target) -> Result<Measured> {
     let mut tasks = Clients::new();
     let progress = Arc::new(Progress::default());
-    let mut consumers = Vec::new();
-    for mailbox in 0..scenario.mailboxes {
-        consumers.push(target.consumer(mailbox).await?);
-    }
-    let mut publishers = Vec::new();
-    for client in 0..clients {
-        publishers.push(target.publisher(client % scenario.mailboxes).await?);
-    }
+    let consumers = consumers(scenario, target).await?;
+    let publishers = publishers(scenario, clients, target).await?;
     let phase = Phase::of(scenario);
     for consumer in consumers {
         tasks.spawn(consume(consumer, phase, scenario.batch, Arc::clone(&progress)));

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use tokio::sync::Semaphore;
 
-use super::{Clients, Measured, Phase, Tally, observe};
+use super::{Clients, Measured, Phase, Tally, consumers, observe, publishers};
 use crate::{
     payload::{Stamp, payload},
     scenario::Scenario,
@@ -19,14 +19,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn saturate(scenario: &Scenario, clients: usize, target: &dyn Target) -> Result<Measured> {
-    let mut consumers = Vec::new();
-    for mailbox in 0..scenario.mailboxes {
-        consumers.push(target.consumer(mailbox).await?);
-    }
-    let mut publishers = Vec::new();
-    for client in 0..clients {
-        publishers.push(target.publisher(client % scenario.mailboxes).await?);
-    }
+    let consumers = consumers(scenario, target).await?;
+    let publishers = publishers(scenario, clients, target).await?;
     let room = Arc::new(Semaphore::new(scenario.outstanding));
     let phase = Phase::of(scenario);
     let mut tasks = Clients::new();

@@ -15,10 +15,9 @@ use async_nats::jetstream::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
 use tempfile::TempDir;
 
-use super::{Consumer, Publisher, Target};
+use super::{Consumer, Publisher, Target, ready};
 use crate::{
     payload::{Stamp, stamp_of},
     process::{self, Process},
@@ -172,14 +171,8 @@ impl NatsConsumer {
 #[async_trait]
 impl Consumer for NatsConsumer {
     async fn receive(&mut self, max: usize, wait: Duration) -> Result<Vec<Stamp>> {
-        let Ok(first) = tokio::time::timeout(wait, self.messages.next()).await else { return Ok(Vec::new()) };
-        let mut stamps = vec![self.hold(first.context("the consumer has ended")??)?];
-        while stamps.len() < max
-            && let Some(Some(next)) = self.messages.next().now_or_never()
-        {
-            stamps.push(self.hold(next?)?);
-        }
-        Ok(stamps)
+        let messages = ready(&mut self.messages, max, wait).await?;
+        messages.into_iter().map(|message| self.hold(message)).collect()
     }
 
     /// The last is confirmed, and the server takes them in order: so all are.

@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
     message::Delivery,
@@ -22,7 +21,7 @@ use lapin::{
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use super::{Consumer, Publisher, Target};
+use super::{Consumer, Publisher, Target, ready};
 use crate::{
     payload::{Stamp, stamp_of},
     process::{self, Process},
@@ -189,14 +188,8 @@ impl RabbitmqConsumer {
 #[async_trait]
 impl Consumer for RabbitmqConsumer {
     async fn receive(&mut self, max: usize, wait: Duration) -> Result<Vec<Stamp>> {
-        let Ok(first) = tokio::time::timeout(wait, self.messages.next()).await else { return Ok(Vec::new()) };
-        let mut stamps = vec![self.hold(first.context("the consumer has ended")??)?];
-        while stamps.len() < max
-            && let Some(Some(next)) = self.messages.next().now_or_never()
-        {
-            stamps.push(self.hold(next?)?);
-        }
-        Ok(stamps)
+        let messages = ready(&mut self.messages, max, wait).await?;
+        messages.into_iter().map(|message| self.hold(message)).collect()
     }
 
     /// AMQP confirms no ack: this one is only on its way.
