@@ -1,31 +1,32 @@
-//! What deciding costs, without a store: a publish, a receive and a settle, with little and with much waiting.
+//! What deciding costs, without a store: a publish, and a receive with its acknowledgement, with little and with much waiting.
 
-use std::{hint::black_box, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 use bridge_core::{
     Address, Answer, CallId, Command, Consumer, Effect, Limits, MessageId, Name, OpenSession, Outcome,
     Policy, Proof, Publish, Receive, Request, SessionId, Settle, Shard, Side, Step, Timestamp,
 };
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const SESSION: SessionId = SessionId(1);
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
 struct Driver {
     shard: Shard,
-    ids: u128,
+    published: u32,
+    acked: u32,
 }
 
 impl Driver {
-    fn new(backlog: u32) -> Self {
+    fn new(waiting: u32) -> Self {
         let policy = Policy {
             agent: Limits { max_pending: u32::MAX, max_pending_bytes: u64::MAX, ..Limits::AGENT },
             ..Policy::default()
         };
-        let mut driver = Self { shard: Shard::new(policy, 1, 7), ids: 0 };
+        let mut driver = Self { shard: Shard::new(policy, 1, 7), published: 0, acked: 0 };
         let owner = Name::from_static("anna");
         driver.tell(Command::OpenSession(OpenSession { id: SESSION, title: None, owner }));
-        for _ in 0..backlog {
+        for _ in 0..waiting {
             driver.publish();
         }
         driver
@@ -42,9 +43,9 @@ impl Driver {
     }
 
     fn publish(&mut self) -> Step {
-        self.ids += 1;
+        self.published += 1;
         let publish = Publish::new(
-            MessageId(self.ids << 64),
+            MessageId(u128::from(self.published) << 64),
             Name::from_static("anna"),
             Address::Session(SESSION, Side::Agent),
             bytes::Bytes::from_static(&[b'x'; 256]),
@@ -74,31 +75,49 @@ impl Driver {
         }
     }
 
-    fn ack(&mut self, proof: Proof) -> Step {
+    fn receive_ack(&mut self) -> Step {
+        let proof = self.receive();
+        self.acked += 1;
         self.tell(Command::Settle(Settle { proof, outcome: Outcome::Ack }))
     }
-}
 
-fn shard(criterion: &mut Criterion) {
-    for (name, backlog) in [("empty", 0), ("10k", 10_000)] {
-        let mut driver = Driver::new(backlog);
-        criterion.bench_function(&format!("shard/publish/{name}"), |bencher| {
-            bencher.iter(|| black_box(driver.publish()));
-        });
-        let mut driver = Driver::new(backlog);
-        criterion.bench_function(&format!("shard/publish_receive_ack/{name}"), |bencher| {
-            bencher.iter_batched(
-                || (),
-                |()| {
-                    driver.publish();
-                    let proof = driver.receive();
-                    black_box(driver.ack(proof))
-                },
-                BatchSize::SmallInput,
-            );
-        });
+    /// Deliveries that wait.
+    fn waiting(&self) -> u32 {
+        self.published - self.acked
     }
 }
 
-criterion_group!(benches, shard);
+/// Deliveries that wait all the time.
+const WAITING: [(&str, u32); 3] = [("", 0), ("_at_10k", 10_000), ("_at_1m", 1_000_000)];
+
+fn shard(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("shard");
+    group.throughput(Throughput::Elements(1));
+    for (at, waiting) in WAITING {
+        let driver = RefCell::new(Driver::new(waiting));
+        // What is set up for an iteration is not measured, and leaves as much waiting as there was.
+        group.bench_function(format!("publish{at}"), |bencher| {
+            let room = || {
+                let mut driver = driver.borrow_mut();
+                if driver.waiting() > waiting {
+                    driver.receive_ack();
+                }
+            };
+            bencher.iter_batched(room, |()| driver.borrow_mut().publish(), BatchSize::SmallInput);
+        });
+        group.bench_function(format!("receive_ack{at}"), |bencher| {
+            let publish = || drop(driver.borrow_mut().publish());
+            bencher.iter_batched(publish, |()| driver.borrow_mut().receive_ack(), BatchSize::SmallInput);
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(3));
+    targets = shard
+}
 criterion_main!(benches);

@@ -8,10 +8,11 @@ use crate::{
     delivery::{Delivery, Lease, State},
     id::{DeliveryId, MessageId, Name, SessionId, TaskId},
     log::Seq,
-    mailbox::{MailboxError, MailboxView, Mailboxes, Presence, Purged, SetMailbox},
+    mailbox::{MailboxError, MailboxSet, MailboxView, Mailboxes, Presence, Purged, SetMailbox},
     publish::{IdempotencyRecord, Publish, PublishError, Published},
     reader::Advance,
     receive::{Receive, ReceiveError, Received},
+    retention::RetireSession,
     session::{OpenSession, Session, SessionError},
     settle::{Settle, SettleError, Settled},
     store::RowKey,
@@ -53,15 +54,15 @@ pub enum Command {
     Receive(Receive),
     /// Settle or extend a delivery.
     Settle(Settle),
-    /// Take note that a read mailbox was read up to a place.
-    Read(Address, Seq),
+    /// Take note that the person of a conversation has read up to a place.
+    Read(SessionId, Seq),
     /// Move a reader's own cursor from one place to another, if it still stands there.
     Advance(Advance),
     /// Withdraw a delivery.
     Cancel(DeliveryId),
     /// Give a dead or cancelled delivery another life, for at most `ttl` if given.
     Redrive(DeliveryId, Option<Duration>),
-    /// Make a mailbox, or change how it behaves.
+    /// Make a mailbox, or change something of how it behaves.
     SetMailbox(SetMailbox),
     /// Tell how a mailbox stands.
     InspectMailbox(Address),
@@ -106,6 +107,13 @@ pub enum Command {
     AnswerLost(LostAnswer),
     /// Forget publishes whose time has passed, if they are still the ones that are remembered. Not answered.
     Forget(Vec<IdempotencyRecord>),
+    /// Remove those of these deliveries whose time has passed, with their messages.
+    Retire(Vec<DeliveryId>),
+    /// Remove some of what a conversation has left that was closed long ago.
+    RetireSession(RetireSession),
+    /// Remove the beginning of the log, up to the event at this place, which happened at this time. What belongs to a conversation
+    /// stays.
+    Trim(Seq, Timestamp),
 }
 
 /// Whether a purge is only tried.
@@ -165,7 +173,9 @@ pub enum Answer {
     /// To `Inspect`: the first delivery of the message and those that redrives made of it. To `InspectLive` and `ListLeased`:
     /// what they ask for.
     Inspected(Vec<Delivery>),
-    /// To the verbs on a mailbox.
+    /// To `SetMailbox`.
+    MailboxSet(Result<MailboxSet, MailboxError>),
+    /// To the other verbs on a mailbox.
     Mailbox(Result<MailboxView, MailboxError>),
     /// To `ListMailboxes`.
     Mailboxes(Mailboxes),
@@ -175,6 +185,8 @@ pub enum Answer {
     Why(Result<Why, DeliveryError>),
     /// To the verbs on a task.
     Task(Result<Task, TaskError>),
+    /// To `Retire`, `RetireSession` and `Trim`: how many changes it came to. None if it was too early.
+    Retired(usize),
 }
 
 /// A conversation and how it stands.
@@ -214,6 +226,9 @@ pub enum DeliveryError {
         /// Where it stands.
         state: State,
     },
+    /// Its message was removed.
+    #[error("the message of delivery {0} was removed")]
+    MessageGone(DeliveryId),
     /// Its conversation has ended.
     #[error("session {0} is closed")]
     SessionClosed(SessionId),

@@ -63,12 +63,23 @@ pub struct Delivery {
     pub redrive_of: Option<DeliveryId>,
     /// The delivery that a redrive made from it.
     pub redriven_as: Option<DeliveryId>,
+    /// When it is looked at again, to be removed with its message. Only one that has ended has such a time, unless it lasts as long
+    /// as its conversation, as the delivery that was made from it, or for ever.
+    pub retire_at: Option<Timestamp>,
+    /// The message was removed; of a message with several deliveries the newest says so.
+    pub message_gone: bool,
 }
 
 impl Delivery {
     /// Whether a shard needs it in memory.
     pub const fn is_live(&self) -> bool {
         !self.state.is_terminal()
+    }
+
+    /// When it ended, if that is known: nobody notes when one is withdrawn.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        let Receipts { settled, read, dead, .. } = self.receipts;
+        [settled, read, dead].into_iter().flatten().next()
     }
 }
 

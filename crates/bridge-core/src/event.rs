@@ -107,6 +107,18 @@ pub enum EventKind {
         /// Everything up to here.
         floor: Seq,
     },
+    /// A mailbox hands out nothing until it is resumed.
+    MailboxPaused {
+        /// The mailbox.
+        mailbox: Address,
+        /// Who has paused it.
+        by: Name,
+    },
+    /// A mailbox hands out again.
+    MailboxResumed {
+        /// The mailbox.
+        mailbox: Address,
+    },
     /// A conversation began.
     SessionOpened {
         /// What it is called.
@@ -132,6 +144,31 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// The names of all events.
+    pub const NAMES: [&str; 21] = [
+        "message.accepted",
+        "message.visible",
+        "delivery.presented",
+        "delivery.seen",
+        "delivery.progressed",
+        "delivery.answered",
+        "delivery.settled",
+        "delivery.returned",
+        "delivery.dead",
+        "delivery.cancelled",
+        "delivery.read",
+        "delivery.redriven",
+        "message.ttl_changed",
+        "message.deleted",
+        "mailbox.purged",
+        "mailbox.paused",
+        "mailbox.resumed",
+        "session.opened",
+        "session.renamed",
+        "session.closed",
+        "presence.changed",
+    ];
+
     /// What somebody said with it.
     pub fn words(&self) -> Option<&str> {
         match self {
@@ -162,6 +199,8 @@ impl EventKind {
             Self::TtlChanged { .. } => "message.ttl_changed",
             Self::MessageDeleted => "message.deleted",
             Self::MailboxPurged { .. } => "mailbox.purged",
+            Self::MailboxPaused { .. } => "mailbox.paused",
+            Self::MailboxResumed { .. } => "mailbox.resumed",
             Self::SessionOpened { .. } => "session.opened",
             Self::SessionRenamed { .. } => "session.renamed",
             Self::SessionClosed { .. } => "session.closed",

@@ -74,6 +74,8 @@ faults! {
     KeptForAll breaks "I5",
     /// A receiver gets all types of messages, whichever it wants.
     AnyType breaks "I5",
+    /// What is changed while it waits is not found by its type any more.
+    TypeForgotten breaks "I7",
     /// A paused mailbox hands out.
     PauseIgnored breaks "I5",
     /// A purge does not look at what is scheduled.
@@ -92,8 +94,16 @@ faults! {
     FullGoes breaks "I12",
     /// What a crash has made the shard forget is worth nothing to who was given it.
     ForgottenRefused breaks "I13",
+    /// What is not named when a mailbox is changed goes back to what it is by default.
+    SettingsReset breaks "I15",
     /// Nobody is told that another delivery of the key comes first.
     HeadUntold breaks "I15",
+    /// A dead letter is kept no longer than other messages.
+    DeadForgotten breaks "I12",
+    /// A redriven delivery takes its message with it when its own time is over.
+    RedrivenGoes breaks "I12",
+    /// Of a conversation that goes, events go that the rest of the log still has beside them.
+    SessionTrimmed breaks "I10",
 }
 
 static PLANTED: AtomicUsize = AtomicUsize::new(usize::MAX);

@@ -13,7 +13,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{:032x}"), self.0)
+                write_hex(f, $prefix, self.0)
             }
         }
 
@@ -74,7 +74,7 @@ impl SessionId {
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::DEFAULT { f.write_str("default") } else { write!(f, "ses_{:032x}", self.0) }
+        if *self == Self::DEFAULT { f.write_str("default") } else { write_hex(f, "ses_", self.0) }
     }
 }
 
@@ -144,6 +144,17 @@ impl DeliveryId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id is its prefix and 32 hexadecimal digits")]
 pub struct ParseIdError;
+
+/// Writes a prefix of four characters and 32 digits, in one piece: ids are written often.
+fn write_hex(f: &mut fmt::Formatter<'_>, prefix: &str, value: u128) -> fmt::Result {
+    let mut text = [0; 36];
+    text[..4].copy_from_slice(prefix.as_bytes());
+    for (pair, byte) in text[4..].chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+}
 
 fn parse_hex(text: &str) -> Result<u128, ParseIdError> {
     let hyphenated = text.len() == 36;

@@ -18,6 +18,7 @@ macro_rules! fault {
 }
 
 mod address;
+mod archive;
 mod clock;
 mod command;
 mod consumer;
@@ -35,6 +36,7 @@ mod publish;
 mod queue;
 mod reader;
 mod receive;
+mod retention;
 mod session;
 mod settle;
 mod shard;
@@ -44,6 +46,7 @@ mod time;
 mod why;
 
 pub use address::{Address, Label, ParseAddressError, Side};
+pub use archive::{Archive, ArchiveRecord};
 pub use clock::Clock;
 pub use command::{
     Answer, CallId, Cancelled, Command, DeliveryError, Effect, LostAnswer, Purge, Request, SessionView,
@@ -57,8 +60,8 @@ pub use event::{Event, EventKind};
 pub use id::{DeliveryId, InvalidName, MessageId, Name, NodeId, ParseIdError, SessionId, ShardId, TaskId};
 pub use log::{Cursor, Gap, LogId, LogPage, ParseCursorError, Scope, Seq};
 pub use mailbox::{
-    Backoff, Class, Limits, Made, Mailbox, MailboxError, MailboxSettings, MailboxView, Mailboxes, Order,
-    Paused, Presence, PresenceState, Purged, Retry, SetMailbox,
+    Backoff, Class, Limits, Made, Mailbox, MailboxError, MailboxSet, MailboxSettings, MailboxView, Mailboxes,
+    Order, Paused, Presence, PresenceState, Purged, Retry, SetMailbox,
 };
 pub use message::{Headers, Message, Priority};
 pub use metrics::{Measure, Metrics};
@@ -69,6 +72,7 @@ pub use publish::{
 pub use queue::{Queue, QueueDelivery, Trouble};
 pub use reader::{Advance, Reader};
 pub use receive::{Action, Directive, DirectiveReason, Granted, Receive, ReceiveError, Received};
+pub use retention::{Retention, RetentionRule, Retentions, RetireSession, SessionPart};
 pub use session::{OpenSession, Session, SessionError};
 pub use settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled};
 pub use shard::{Shard, Step};

@@ -144,7 +144,8 @@ impl Scope {
 pub struct LogPage {
     /// The events, in order.
     pub events: Vec<Event>,
-    /// Everything up to here has been trimmed; [`Seq::ZERO`] if nothing was.
+    /// What lies up to here may have been trimmed; [`Seq::ZERO`] if nothing was. Of a session it is the place before its first
+    /// event, but never beyond the floor of the whole log: that is what it has if no event is left, or none was there.
     pub floor: Seq,
     /// The last event of the log, of any scope.
     pub head: Seq,

@@ -115,7 +115,8 @@ pub struct Paused {
     pub since: Timestamp,
 }
 
-/// A wish to make a mailbox, or to change how it behaves.
+/// A wish to make a mailbox, or to change how it behaves. What is not named stays as it is; in a mailbox that is made it is as
+/// for [every one of its kind](Address::default_settings).
 ///
 /// A change holds from now on. A lease that was given keeps its length, and how it is kept, until something else is said
 /// about it; what is returned is judged by the limits in force then. Messages keep the key that they were accepted with.
@@ -123,8 +124,67 @@ pub struct Paused {
 pub struct SetMailbox {
     /// Its name.
     pub address: Address,
-    /// How it is to behave.
-    pub settings: MailboxSettings,
+    /// What kind of consumer takes from it.
+    pub class: Option<Class>,
+    /// Whether messages without a key of their own wait for each other.
+    pub order: Option<Order>,
+    /// Whether a delivery in back-off holds up those behind it in its key.
+    pub backoff: Option<Backoff>,
+    /// Deliveries that may wait.
+    pub max_pending: Option<u32>,
+    /// Bytes of payload that may wait.
+    pub max_pending_bytes: Option<u64>,
+    /// How long a lease lasts unless the receiver names another time.
+    pub lease: Option<Duration>,
+    /// Charged returns until a delivery is given up.
+    pub max_failures: Option<u32>,
+}
+
+impl SetMailbox {
+    /// Makes the mailbox if it is not there, and changes nothing.
+    pub const fn new(address: Address) -> Self {
+        Self {
+            address,
+            class: None,
+            order: None,
+            backoff: None,
+            max_pending: None,
+            max_pending_bytes: None,
+            lease: None,
+            max_failures: None,
+        }
+    }
+
+    /// How a mailbox behaves after this, if this is how it behaved before.
+    pub fn applied_to(&self, before: MailboxSettings) -> MailboxSettings {
+        MailboxSettings {
+            class: self.class.unwrap_or(before.class),
+            order: self.order.unwrap_or(before.order),
+            backoff: self.backoff.unwrap_or(before.backoff),
+            max_pending: self.max_pending.or(before.max_pending),
+            max_pending_bytes: self.max_pending_bytes.or(before.max_pending_bytes),
+            lease: self.lease.or(before.lease),
+            max_failures: self.max_failures.or(before.max_failures),
+        }
+    }
+}
+
+/// What became of a wish to make or change a mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MailboxSet {
+    /// It was not there, and is now.
+    Made(MailboxView),
+    /// It was there, and behaves as it is told.
+    Changed(MailboxView),
+}
+
+impl MailboxSet {
+    /// The mailbox as it stands now.
+    pub fn into_view(self) -> MailboxView {
+        match self {
+            Self::Made(view) | Self::Changed(view) => view,
+        }
+    }
 }
 
 /// A mailbox and how it stands.
@@ -181,7 +241,7 @@ pub enum MailboxError {
     #[error("{0} belongs to its session")]
     OfSession(Address),
     /// Something is in it.
-    #[error("{mailbox} is not empty: {pending} deliveries wait, and {leased} are leased")]
+    #[error("{mailbox} is not empty: {pending} waiting, {leased} leased")]
     NotEmpty {
         /// The mailbox.
         mailbox: Address,

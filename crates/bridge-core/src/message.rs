@@ -41,7 +41,7 @@ pub struct Message {
     pub created_at: Timestamp,
     /// Not handed out before.
     pub deliver_at: Option<Timestamp>,
-    /// Not handed out after; later than `deliver_at`.
+    /// Not handed out after, as it was sent; later than `deliver_at`. What holds now stands with its delivery.
     pub expires_at: Option<Timestamp>,
     /// A few short strings for the sender's own use; `traceparent` rides here.
     pub headers: Headers,

@@ -25,4 +25,16 @@ pub enum Measure {
     },
     /// A batch failed and the shard was loaded again.
     Reload,
+    /// Something was removed whose time had passed.
+    Retired {
+        /// Changes it came to.
+        changes: usize,
+    },
+    /// Messages went to the archive.
+    Archived {
+        /// How many.
+        messages: usize,
+    },
+    /// The archive failed: what should go there stays.
+    ArchiveFailed,
 }

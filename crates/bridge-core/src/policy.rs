@@ -2,7 +2,10 @@
 
 use core::time::Duration;
 
-use crate::mailbox::{Class, Limits, MailboxSettings};
+use crate::{
+    mailbox::{Class, Limits, MailboxSettings},
+    retention::Retentions,
+};
 
 /// What may be configured of a shard's behaviour. The defaults are the documented ones.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +40,16 @@ pub struct Policy {
     pub kept_attempts: usize,
     /// How long an idempotency key is remembered.
     pub idempotency: Duration,
+    /// How long messages are kept after their end, by their type.
+    pub retentions: Retentions,
+    /// How long dead letters are kept at least, and their messages with them.
+    pub dead_letters: Duration,
+    /// How long a delivery that has ended is kept at least, so that a repeated settle is answered.
+    pub settled: Duration,
+    /// How long the log is kept.
+    pub log: Duration,
+    /// A conversation is removed this long after it was closed.
+    pub closed_session_ttl: Duration,
     /// A conversation is closed this long after its last activity.
     pub session_ttl: Duration,
     /// Conversations that may be open at once.
@@ -129,6 +142,11 @@ impl Default for Policy {
             max_attempts: 1_000,
             kept_attempts: 32,
             idempotency: Duration::from_secs(24 * 3600),
+            retentions: Retentions::default(),
+            dead_letters: Duration::from_secs(30 * 24 * 3600),
+            settled: Duration::from_secs(24 * 3600),
+            log: Duration::from_secs(7 * 24 * 3600),
+            closed_session_ttl: Duration::from_secs(7 * 24 * 3600),
             session_ttl: Duration::from_secs(7 * 24 * 3600),
             max_sessions: 100_000,
             max_waiting: 10_000,

@@ -66,6 +66,8 @@ pub struct Granted {
     pub until: Timestamp,
     /// Whether the sender has asked for it back.
     pub cancel_requested: bool,
+    /// When it is given up unless somebody holds it then: that may have become another time since it was sent.
+    pub expires_at: Option<Timestamp>,
     /// Who holds it.
     pub consumer: Consumer,
 }

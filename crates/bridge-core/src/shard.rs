@@ -23,18 +23,21 @@ mod presence;
 mod publish;
 mod read;
 mod receive;
+mod retention;
 mod rng;
 mod session;
 mod settle;
 mod step;
 mod task;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod waiting;
 mod why;
 
 use alloc::{
-    boxed::Box,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     vec::Vec,
 };
 use core::mem;
@@ -91,6 +94,8 @@ pub struct Shard {
     last_lease: u64,
     /// The last place taken in the log.
     head: Seq,
+    /// Up to here only events of sessions are left of it.
+    floor: Seq,
     rng: Rng,
     /// Sessions that are open.
     sessions: BTreeMap<SessionId, Session>,
@@ -124,7 +129,7 @@ pub struct Shard {
     /// Mailboxes in which a waiting receive may now get something.
     dirty: BTreeSet<Address>,
     /// Deliveries that were taken over before their mailboxes.
-    early: Vec<Delivery>,
+    early: Vec<Arc<Delivery>>,
 }
 
 impl Shard {
@@ -135,6 +140,7 @@ impl Shard {
             epoch,
             last_lease: 0,
             head: Seq::ZERO,
+            floor: Seq::ZERO,
             rng: Rng::new(seed),
             sessions: BTreeMap::new(),
             inboxes: BTreeMap::new(),
@@ -158,12 +164,18 @@ impl Shard {
         }
     }
 
-    /// Takes over what a store holds: all live rows, and the end of the log. Leases that were live get some time, so
+    /// Takes over what a store holds: all live rows, and where the log begins and ends. Leases that were live get some time, so
     /// that whoever worked while the bridge was away can still settle.
     #[must_use]
-    pub fn load(mut self, rows: impl IntoIterator<Item = Row>, head: Seq, now: Timestamp) -> Self {
+    pub fn load(
+        mut self,
+        rows: impl IntoIterator<Item = Row>,
+        floor: Seq,
+        head: Seq,
+        now: Timestamp,
+    ) -> Self {
         self.adopt(rows, now);
-        self.loaded(head, now)
+        self.loaded(floor, head, now)
     }
 
     /// Takes over some of what a store holds: live rows, in any order. There is no other way to hold many: they need not be in
@@ -175,18 +187,18 @@ impl Shard {
                 Row::Mailbox(mailbox) => self.adopt_mailbox(mailbox, now),
                 Row::Task(task) => self.adopt_task(task),
                 Row::Delivery(delivery) if self.inboxes.contains_key(&delivery.mailbox) => {
-                    self.adopt_delivery(*delivery, now);
+                    self.adopt_delivery(delivery, now);
                 }
-                Row::Delivery(delivery) => self.early.push(*delivery),
+                Row::Delivery(delivery) => self.early.push(delivery),
                 Row::Identity(_) | Row::Message(_) | Row::Idempotency(_) | Row::Reader(_) => {}
             }
         }
     }
 
-    /// Everything that a store holds was taken over, up to the end of its log.
+    /// Everything that a store holds was taken over; its log goes from `floor` to `head`.
     #[must_use]
-    pub fn loaded(mut self, head: Seq, now: Timestamp) -> Self {
-        self.head = head;
+    pub fn loaded(mut self, floor: Seq, head: Seq, now: Timestamp) -> Self {
+        (self.floor, self.head) = (floor, head);
         for delivery in mem::take(&mut self.early) {
             self.adopt_delivery(delivery, now);
         }
@@ -194,11 +206,13 @@ impl Shard {
         self
     }
 
-    fn adopt_delivery(&mut self, mut delivery: Delivery, now: Timestamp) {
-        if let Some(grant) = delivery.grant.as_mut().filter(|grant| grant.end.is_none()) {
+    fn adopt_delivery(&mut self, mut delivery: Arc<Delivery>, now: Timestamp) {
+        if delivery.grant.as_ref().is_some_and(|grant| grant.end.is_none())
+            && let Some(grant) = &mut Arc::make_mut(&mut delivery).grant
+        {
             grant.until = grant.until.max(now + self.policy.reload_lease);
         }
-        self.index(delivery, now);
+        self.index(&delivery, now);
     }
 
     /// The rows that a load would be given now, in no order. What it was given at its own load differs at most in the
@@ -206,7 +220,7 @@ impl Shard {
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         let sessions = self.sessions.values().cloned().map(Row::Session);
         let mailboxes = self.inboxes.values().map(|inbox| Row::Mailbox(inbox.row.clone()));
-        let deliveries = self.deliveries.iter().map(|delivery| Row::Delivery(Box::new(delivery)));
+        let deliveries = self.deliveries.iter().map(|delivery| Row::Delivery(Arc::new(delivery)));
         let tasks = self.tasks.values().cloned().map(Row::Task);
         sessions.chain(mailboxes).chain(deliveries).chain(tasks)
     }
@@ -264,11 +278,11 @@ impl Shard {
                 return self.receive(call, receive, now, step).map(Answer::Received);
             }
             Command::Settle(settle) => Answer::Settled(self.settle(settle, now, step)),
-            Command::Read(mailbox, up_to) => Answer::Read(self.read(&mailbox, up_to, now, step)),
-            Command::Advance(advance) => Answer::Advanced(self.advance(advance, step)),
+            Command::Read(session, up_to) => Answer::Read(self.read(session, up_to, now, step)),
+            Command::Advance(advance) => Answer::Advanced(self.advance(advance, now, step)),
             Command::Cancel(delivery) => Answer::Cancelled(self.cancel(delivery, now, step)),
             Command::Redrive(delivery, ttl) => Answer::Redriven(self.redrive(delivery, ttl, now, step)),
-            Command::SetMailbox(set) => Answer::Mailbox(self.set_mailbox(set, now, step)),
+            Command::SetMailbox(set) => Answer::MailboxSet(self.set_mailbox(&set, now, step)),
             Command::InspectMailbox(mailbox) => Answer::Mailbox(self.inspect_mailbox(&mailbox)),
             Command::ListMailboxes(after, limit) => {
                 Answer::Mailboxes(self.list_mailboxes(after.as_ref(), limit))
@@ -304,6 +318,9 @@ impl Shard {
                 self.forget(records, step);
                 return None;
             }
+            Command::Retire(deliveries) => Answer::Retired(self.retire(&deliveries, now, step)),
+            Command::RetireSession(retire) => Answer::Retired(self.retire_session(retire, now, step)),
+            Command::Trim(up_to, at) => Answer::Retired(self.trim_log(up_to, at, now, step)),
         })
     }
 
@@ -346,7 +363,8 @@ impl Shard {
             Command::RenameSession(session, _)
             | Command::CloseSession(session)
             | Command::CloseIdleSession(session, _)
-            | Command::InspectSession(session) => keys.push(RowKey::Session(*session)),
+            | Command::InspectSession(session)
+            | Command::Read(session, _) => keys.push(RowKey::Session(*session)),
             Command::Publish(publish) => {
                 keys.extend(publish.to.session().map(RowKey::Session));
                 keys.extend(publish.idempotency_scope().map(RowKey::Idempotency));
@@ -358,7 +376,6 @@ impl Shard {
             Command::Settle(settle) => {
                 settle.proofs().for_each(|proof| self.name_proof(proof, keys));
             }
-            Command::Read(mailbox, _) => keys.extend(mailbox.session().map(RowKey::Session)),
             Command::Advance(advance) => {
                 keys.push(RowKey::Session(advance.session));
                 keys.push(RowKey::Reader(advance.session, advance.reader.clone()));
@@ -374,6 +391,10 @@ impl Shard {
             Command::Forget(records) => {
                 keys.extend(records.iter().map(|record| RowKey::Idempotency(record.scope.clone())));
             }
+            Command::Retire(deliveries) => {
+                deliveries.iter().for_each(|delivery| self.name_retired(*delivery, keys));
+            }
+            Command::RetireSession(retire) => self.name_session_part(retire, keys),
             Command::InspectLive(_)
             | Command::ListLeased { .. }
             | Command::SetMailbox(_)
@@ -386,7 +407,8 @@ impl Shard {
             | Command::InspectTask(_)
             | Command::CancelTask(_)
             | Command::Unpark(_)
-            | Command::AnswerLost(_) => {}
+            | Command::AnswerLost(_)
+            | Command::Trim(..) => {}
         }
     }
 
@@ -463,6 +485,12 @@ struct Subject {
 impl Subject {
     const fn session(session: SessionId) -> Self {
         Self { session: Some(session), message: None, delivery: None }
+    }
+}
+
+impl From<&Address> for Subject {
+    fn from(mailbox: &Address) -> Self {
+        Self { session: mailbox.session(), ..Self::default() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a store must do: keep rows and a log, durably, under an epoch. It knows no semantics.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{error, fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -29,7 +29,8 @@ use crate::{
 /// The split into a deciding owner and a row log follows S2's lite server and openraft's engine.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Becomes the owner of `shard` for `ttl` from `now`. Every acquisition raises the epoch, and precedes a load.
+    /// Becomes the owner of `shard` for `ttl` from `now`. Every acquisition raises the epoch, and precedes a load. Its time is not
+    /// before that of the last one, whatever the caller's clock says.
     ///
     /// # Errors
     /// [`StoreErrorKind::Owned`] while another node's ownership lasts.
@@ -76,7 +77,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError>;
 
     /// At most `limit` events of `scope` after `after`, in order, with the bounds of the log at that moment. The payload
-    /// of what they speak of is fetched by [`get`](Store::get).
+    /// of what they speak of is fetched by [`get`](Store::get). What lies up to the floor is not whole.
     async fn read_log(
         &self,
         shard: ShardId,
@@ -98,6 +99,8 @@ pub struct Ownership {
     pub node: NodeId,
     /// The fencing number.
     pub epoch: u64,
+    /// Since when: the time of the acquisition, or of the one before it if that was later. The owner's clock goes on from there.
+    pub since: Timestamp,
 }
 
 /// One thing a store keeps.
@@ -111,9 +114,9 @@ pub enum Row {
     /// A mailbox.
     Mailbox(Mailbox),
     /// A delivery.
-    Delivery(Box<Delivery>),
+    Delivery(Arc<Delivery>),
     /// A message with its payload. No two of a shard have the same place in its log.
-    Message(Box<Message>),
+    Message(Arc<Message>),
     /// A remembered publish.
     Idempotency(IdempotencyRecord),
     /// A reader's own place in a conversation.
@@ -195,6 +198,9 @@ pub enum Change {
     Delete(RowKey),
     /// Append to the log. An event whose place is taken is the same event again.
     Append(Event),
+    /// Remove events up to a place. Of [`Scope::All`] those that belong to no session go, and the log's floor is there from then
+    /// on, unless it was higher; of a session its own go.
+    Trim(Scope, Seq),
 }
 
 /// A named order of rows for observers.
@@ -226,8 +232,27 @@ pub enum Index {
         /// Which come first.
         first: First,
     },
-    /// Remembered publishes whose time has passed.
+    /// Remembered publishes whose time has passed. Damaged ones are left out, as wherever it is told what is to be removed: they
+    /// must not keep the rest from it.
     IdempotencyBefore(Timestamp),
+    /// Deliveries that are to be looked at up to a time, by [`retire_at`](Delivery::retire_at), and then by their
+    /// [`seq`](Delivery::seq). Damaged ones are left out.
+    Retiring {
+        /// Only those behind this one's time and place, the last of the page before.
+        after: Option<(Timestamp, Seq)>,
+        /// The time, itself included.
+        until: Timestamp,
+    },
+    /// Sessions that were closed up to a time, those that were closed first before all others. Damaged ones are left out.
+    ClosedSessions {
+        /// The time, itself included.
+        until: Timestamp,
+    },
+    /// Readers of a session, by their names.
+    Readers {
+        /// The session.
+        session: SessionId,
+    },
     /// The live rows as [`load`](Store::load) gives them, for those who do not own the shard.
     Live {
         /// Only those after this one, the last of the page before.

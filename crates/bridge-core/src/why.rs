@@ -18,6 +18,8 @@ pub struct Why {
     pub reason: Blocked,
     /// When that changes by itself.
     pub until: Option<Timestamp>,
+    /// The delivery that was made of it by a redrive, and goes on in its place.
+    pub redriven_as: Option<DeliveryId>,
 }
 
 /// What keeps a delivery where it is.

@@ -20,6 +20,7 @@ use crate::{
     front::{Front, MAX_BODY},
     handler::{Handler, SharedSession},
     handshake::Handshakes,
+    tools::Toolset,
 };
 
 /// A client of the older protocol that says nothing for this long is put away; its handshake brings it back. Longer than
@@ -41,6 +42,7 @@ pub struct Builder {
     bridge: Bridge,
     handshakes: Arc<dyn HandshakeStore>,
     shared: SharedSession,
+    tools: Toolset,
     callers: Callers,
 }
 
@@ -68,6 +70,15 @@ impl Builder {
     #[must_use]
     pub const fn shared_session(mut self) -> Self {
         self.shared = SharedSession::Offered;
+        self
+    }
+
+    /// Offers the tools of an operator, who looks after mailboxes and dead letters, in place of those of a conversation.
+    ///
+    /// Whoever reaches such an endpoint may use them all; mount it where agents that only answer do not come.
+    #[must_use]
+    pub const fn operator_tools(mut self) -> Self {
+        self.tools = Toolset::Operator;
         self
     }
 
@@ -99,7 +110,7 @@ impl Builder {
 
     /// The endpoint.
     pub fn build(self) -> Endpoint {
-        let Self { bridge, handshakes, shared, callers } = self;
+        let Self { bridge, handshakes, shared, tools, callers } = self;
         let closed = CancellationToken::new();
         let config = StreamableHttpServerConfig::default();
         let config = match callers {
@@ -114,7 +125,7 @@ impl Builder {
         sessions.session_config.keep_alive = Some(IDLE);
         let sessions = Arc::new(sessions);
         let clock = Arc::clone(bridge.clock());
-        let handler = Handler::new(bridge, shared, Arc::clone(&sessions));
+        let handler = Handler::new(bridge, shared, tools, Arc::clone(&sessions));
         let protocol = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
         Endpoint { front: Front::new(protocol), closed, clock }
     }
@@ -159,7 +170,13 @@ impl Endpoint {
     /// Begins to choose how an endpoint over `bridge` behaves; `handshakes` keeps what clients of the older protocol
     /// agreed on, so that they go on after a restart.
     pub fn builder(bridge: Bridge, handshakes: Arc<dyn HandshakeStore>) -> Builder {
-        Builder { bridge, handshakes, shared: SharedSession::Withheld, callers: Callers::default() }
+        Builder {
+            bridge,
+            handshakes,
+            shared: SharedSession::Withheld,
+            tools: Toolset::Conversation,
+            callers: Callers::default(),
+        }
     }
 
     /// Lets calls that are under way be answered, for half a second, and ends the streams that are still open: for a

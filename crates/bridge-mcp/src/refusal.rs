@@ -1,6 +1,8 @@
 //! Refusals and faults in words that a model can act on.
 
-use bridge_core::{PublishError, ReceiveError, SessionError, SettleError, TaskError};
+use bridge_core::{
+    DeliveryError, MailboxError, PublishError, ReceiveError, SessionError, SettleError, TaskError,
+};
 use bridge_protocol::Code;
 use bridge_runtime::{CallError, Fault};
 use rmcp::model::{CallToolResult, ContentBlock};
@@ -150,6 +152,36 @@ impl From<SessionError> for Refusal {
             _ => (Code::UnknownSession, UNKNOWN_SESSION),
         };
         Self::new(code, error.to_string(), next)
+    }
+}
+
+impl From<DeliveryError> for Refusal {
+    fn from(error: DeliveryError) -> Self {
+        let (code, next) = match &error {
+            DeliveryError::WrongState { .. } => (
+                Code::WrongState,
+                "Only what is dead or cancelled can be redriven; explain_delivery tells more.",
+            ),
+            DeliveryError::SessionClosed(_) => {
+                (Code::SessionClosed, "Its conversation has ended, and it cannot be sent again.")
+            }
+            DeliveryError::UnknownMailbox(_) => (Code::UnknownMailbox, UNKNOWN_MAILBOX),
+            _ => (
+                Code::UnknownDelivery,
+                "Use the id exactly as it was given to you; old deliveries are forgotten.",
+            ),
+        };
+        Self::new(code, error.to_string(), next)
+    }
+}
+
+/// What to do about a mailbox that is not there.
+pub(crate) const UNKNOWN_MAILBOX: &str = "Call list_mailboxes for the names of those that are there.";
+
+impl From<MailboxError> for Refusal {
+    fn from(error: MailboxError) -> Self {
+        let text = crate::shown::visible(&error.to_string());
+        Self::new(Code::UnknownMailbox, text, UNKNOWN_MAILBOX)
     }
 }
 

@@ -51,7 +51,10 @@ pub struct Delivery {
     /// The delivery that a redrive made from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redriven_as: Option<String>,
-    /// Each hand-over and how it ended, of very many the last: in `GET /api/deliveries/{id}` only.
+    /// The message was removed: the delivery is only remembered, and cannot be redriven.
+    #[serde(default)]
+    pub message_gone: bool,
+    /// Each hand-over and how it ended, of many the newest 33: where one delivery or dead ones are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,
 }
@@ -159,6 +162,7 @@ impl From<&core::Delivery> for Delivery {
             cancel_requested: delivery.cancel_requested,
             redrive_of: delivery.redrive_of.map(|id| id.to_string()),
             redriven_as: delivery.redriven_as.map(|id| id.to_string()),
+            message_gone: delivery.message_gone,
             attempts: None,
         }
     }
@@ -203,6 +207,30 @@ impl Attempt {
     }
 }
 
+/// What withdrawing a delivery came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// `cancelled`, or `leased` while somebody works on it.
+    pub state: String,
+    /// Whether its holder was asked for it, who may still settle it.
+    pub requested: bool,
+}
+
+/// A wish for another life of one delivery.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Redrive {
+    /// Given up after so long; it does not expire if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// The delivery that goes on in another's place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Successor {
+    /// `dlv_…`.
+    pub delivery_id: String,
+}
+
 /// Which dead letters are to have another life; all if nothing is said.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RedriveDead {
@@ -215,7 +243,7 @@ pub struct RedriveDead {
     /// Those with this type of message.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// At most so many; 100 if absent, up to 1000.
+    /// At most so many, those that are refused included; 100 if absent, up to 1000, and no more than a minute takes at the rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// At most so many a second; 100 if absent, up to 1000.
@@ -234,7 +262,7 @@ pub struct Redriven {
     /// Those that could not be redriven.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Unredriven>,
-    /// What to pass as `cursor` to go on; none at the end.
+    /// What to pass as `cursor` to go on, even if nothing was redriven; none at the end.
     pub next_cursor: Option<String>,
 }
 

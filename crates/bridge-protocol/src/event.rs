@@ -78,9 +78,12 @@ pub struct Event {
     /// `message.ttl_changed`: when the message expires now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// `mailbox.purged`, and `presence.changed` outside of a conversation: the mailbox.
+    /// `mailbox.paused`, `.resumed`, `.purged`, and `presence.changed` outside of a conversation: the mailbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
+    /// `mailbox.paused`: who has paused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 impl Event {
@@ -111,6 +114,7 @@ impl Event {
             presence: None,
             expires_at: None,
             mailbox: None,
+            by: None,
         };
         wire.tell(event, message);
         wire
@@ -159,7 +163,13 @@ impl Event {
                 self.mailbox = mailbox.session().is_none().then(|| mailbox.to_string());
             }
             EventKind::TtlChanged { expires_at } => self.expires_at = Some((*expires_at).into()),
-            EventKind::MailboxPurged { mailbox, .. } => self.mailbox = Some(mailbox.to_string()),
+            EventKind::MailboxPaused { mailbox, by } => {
+                self.mailbox = Some(mailbox.to_string());
+                self.by = Some(by.to_string());
+            }
+            EventKind::MailboxPurged { mailbox, .. } | EventKind::MailboxResumed { mailbox } => {
+                self.mailbox = Some(mailbox.to_string());
+            }
             _ => {}
         }
     }

@@ -197,6 +197,9 @@ pub struct Why {
     /// `paused`, `no_consumer`: since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
+    /// `over`: the delivery that a redrive made of it, which goes on in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redriven_as: Option<String>,
 }
 
 impl From<&core::Why> for Why {
@@ -216,6 +219,7 @@ impl From<&core::Why> for Why {
             head_reason: None,
             by: None,
             since: None,
+            redriven_as: why.redriven_as.map(|successor| successor.to_string()),
         };
         let by_then = until.map(|until| format!(" until {until}")).unwrap_or_default();
         told.text = match &why.reason {
@@ -270,6 +274,9 @@ impl From<&core::Why> for Why {
             Blocked::Turn => "nothing: it goes out as soon as somebody asks and its turn comes".to_owned(),
             _ => String::new(),
         };
+        if let Some(successor) = &told.redriven_as {
+            told.text.push_str(&format!("; it was sent again as {successor}"));
+        }
         told
     }
 }

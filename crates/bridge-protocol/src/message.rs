@@ -50,7 +50,7 @@ pub struct Message {
     /// Not handed out before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliver_at: Option<Time>,
-    /// Given up after, unless leased.
+    /// Given up after, unless leased: as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// The sender's own short strings.
@@ -191,6 +191,20 @@ pub struct Sent {
     /// What came of it.
     #[serde(flatten)]
     pub published: Published,
+}
+
+/// Another time to live for a message.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SetTtl {
+    /// How long from now, or from when it becomes visible; it must be there.
+    pub ttl_ms: Option<u64>,
+}
+
+/// The end of a message's time.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Expires {
+    /// When it is given up, unless it is leased then.
+    pub expires_at: Time,
 }
 
 /// One delivery and where it went.

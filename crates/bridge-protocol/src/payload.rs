@@ -17,12 +17,12 @@ use serde_json::value::RawValue;
 /// # Example
 /// ```
 /// let raw = |json: &str| serde_json::value::RawValue::from_string(json.to_owned()).unwrap();
-/// assert_eq!(bridge_protocol::payload_of(&raw(r#"{"n": 1}"#)).unwrap(), br#"{"n": 1}"#);
-/// assert!(bridge_protocol::payload_of(&raw(r#""\ud800""#)).is_err());
+/// assert_eq!(bridge_protocol::payload_of(raw(r#"{"n": 1}"#)).unwrap(), br#"{"n": 1}"#);
+/// assert!(bridge_protocol::payload_of(raw(r#""\ud800""#)).is_err());
 /// ```
-pub fn payload_of(json: &RawValue) -> serde_json::Result<Vec<u8>> {
+pub fn payload_of(json: Box<RawValue>) -> serde_json::Result<Vec<u8>> {
     serde_json::from_str::<Readable>(json.get())?;
-    Ok(json.get().as_bytes().to_vec())
+    Ok(Box::<str>::from(json).into_boxed_bytes().into_vec())
 }
 
 /// JSON that was read to its last string and number, and of which nothing is kept.
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn json_that_some_readers_cannot_read_is_no_payload() {
-        let is_payload = |json: &str| payload_of(&RawValue::from_string(json.to_owned()).unwrap()).is_ok();
+        let is_payload = |json: &str| payload_of(RawValue::from_string(json.to_owned()).unwrap()).is_ok();
         for good in [
             "null",
             "true",

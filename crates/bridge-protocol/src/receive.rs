@@ -11,7 +11,7 @@ pub struct Receive {
     /// Where from: `<client>`, `group:<name>` or `session:<id>/agent`; or `mailboxes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
-    /// Where from, if from several: they take turns.
+    /// Where from, if from several, 64 at most: they take turns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mailboxes: Vec<String>,
     /// Only what matches; what does not still holds up what is behind it in its key.
@@ -20,10 +20,10 @@ pub struct Receive {
     /// What the taker calls itself; the same name may come back for what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
-    /// At most so many; 1 if absent.
+    /// At most so many, 1 to 100; 1 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
-    /// At most so many bytes of payload, but one message in any case.
+    /// At most so many bytes of payload, but one message in any case; 1 MiB if absent, and never more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
     /// How long to wait if nothing is there; 0 to 60000.
@@ -32,7 +32,7 @@ pub struct Receive {
     /// How long to wait for more once something is there; 0 to 60000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linger_ms: Option<u64>,
-    /// How long the leases last; the mailbox's own time if absent.
+    /// How long the leases last, a second to 12 hours; the mailbox's own time if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
     /// Repeating the attempt gives the same deliveries with the same tokens.
@@ -43,7 +43,7 @@ pub struct Receive {
 /// Which deliveries a receive wants.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Filter {
-    /// These types of messages; any if there are none.
+    /// These types of messages, 16 at most; any if there are none.
     #[serde(default)]
     pub types: Vec<String>,
 }
@@ -77,6 +77,9 @@ pub struct Granted {
     pub lease_until: Time,
     /// The sender has asked for it back: settle it or give it back.
     pub cancel_requested: bool,
+    /// When it is given up unless somebody holds it then; `expires_at` of the message is what it was sent with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
     /// What is delivered; `null` if its content was removed or is damaged, or if it is held and others that are take 1 MiB.
     pub message: Option<Message>,
 }

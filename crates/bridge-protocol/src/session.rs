@@ -100,7 +100,7 @@ impl Session {
     }
 }
 
-/// A page of a list.
+/// A page of a list. It may be short, or empty, and not be the last: whether it is, only `next_cursor` tells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Page<T> {
     /// The items.
@@ -127,4 +127,11 @@ pub struct Snapshot {
 pub struct Read {
     /// Everything up to here.
     pub cursor: String,
+}
+
+/// How far a person has seen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadTo {
+    /// Everything up to here; it never goes back.
+    pub read_to: String,
 }

@@ -26,7 +26,7 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX);
         let at = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-        write!(f, "{}", at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ"))
+        write!(f, "{at:.3}")
     }
 }
 

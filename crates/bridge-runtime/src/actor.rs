@@ -8,8 +8,8 @@ mod revive;
 use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bridge_core::{
-    Action, Answer, CallId, Command, Directive, DirectiveReason, Effect, LostAnswer, Measure, Ownership,
-    Receive, Received, Request, Shard, Step, StoreError, StoreErrorKind, Timestamp,
+    Action, Answer, CallId, Change, Command, Directive, DirectiveReason, Effect, LostAnswer, Measure,
+    Ownership, Receive, Received, Request, Shard, Step, StoreError, StoreErrorKind, Timestamp,
 };
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,8 +22,11 @@ use crate::{
     tail::Tail,
 };
 
-/// Commands that one commit answers at most.
-const BATCH: usize = 1_024;
+/// Commands that one commit answers at most. In the model so few that there are often more.
+const BATCH: usize = if cfg!(shuttle) { 2 } else { 1_024 };
+
+/// A commit that takes longer means that the store does not work.
+const STALLED: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(crate) struct Actor {
@@ -33,6 +36,10 @@ pub(crate) struct Actor {
     inlet: WeakInlet,
     tail: Arc<Tail>,
     health: watch::Sender<Health>,
+    /// What was taken out of the inbox; kept for its room.
+    inputs: Vec<Input>,
+    /// Whether several commands came at once the last time.
+    is_busy: bool,
     /// Who waits for an answer.
     calls: HashMap<CallId, Call>,
     /// Commands that are to be handled again.
@@ -75,6 +82,8 @@ impl Actor {
             inlet,
             tail,
             health,
+            inputs: Vec::new(),
+            is_busy: false,
             calls: HashMap::new(),
             again: Vec::new(),
             notices: u64::MAX,
@@ -154,7 +163,7 @@ impl Actor {
             }
             let Step { changes, effects, .. } = step;
             if !changes.is_empty() {
-                if let Err(error) = self.parts.store.commit(&owner, &changes).await {
+                if let Err(error) = self.commit(&owner, &changes).await {
                     return self.lost(effects, requests, &error);
                 }
                 let measure = Measure::Commit { commands, changes: changes.len() };
@@ -172,9 +181,24 @@ impl Actor {
         }
     }
 
+    /// Makes changes durable. A store that takes too long for it is told as one that cannot be used, until it answers.
+    async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError> {
+        let Parts { store, clock, .. } = &self.parts;
+        let mut commit = store.commit(owner, changes);
+        tokio::select! {
+            biased;
+            result = &mut commit => return result,
+            () = clock.sleep_until(clock.now() + STALLED) => {}
+        }
+        tracing::error!("the store has not answered a commit for {} s", STALLED.as_secs());
+        let before = self.health.send_replace(Health::Faulted(Fault::Unavailable));
+        let result = commit.await;
+        self.health.send_replace(before);
+        result
+    }
+
     /// What has been sent, as soon as there is something or `deadline` has come; nothing more at the end.
     async fn next_batch(&mut self, deadline: Option<Timestamp>) -> Option<Vec<Request>> {
-        let mut inputs = Vec::new();
         let clock = Arc::clone(&self.parts.clock);
         let due = async {
             match deadline {
@@ -184,10 +208,23 @@ impl Actor {
         };
         tokio::select! {
             biased;
-            received = self.inbox.recv_many(&mut inputs, BATCH) => if received == 0 { return None },
+            received = self.inbox.recv_many(&mut self.inputs, BATCH) => if received == 0 { return None },
             () = due => {}
         }
-        Some(inputs.into_iter().filter_map(|input| self.admit(input)).collect())
+        if self.is_busy {
+            // Callers who are about to call share this commit; who calls alone does not wait for others.
+            tokio::task::yield_now().await;
+            while self.inputs.len() < BATCH
+                && let Ok(input) = self.inbox.try_recv()
+            {
+                self.inputs.push(input);
+            }
+        }
+        self.is_busy = self.inputs.len() > 1;
+        let mut inputs = mem::take(&mut self.inputs);
+        let batch = inputs.drain(..).filter_map(|input| self.admit(input)).collect();
+        self.inputs = inputs;
+        Some(batch)
     }
 
     /// Notes who waits for an input's answer.

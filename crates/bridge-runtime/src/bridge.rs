@@ -185,12 +185,12 @@ impl Bridge {
         answer_of!(self.call(Command::Publish(publish)).await?, Published).map_err(CallError::Refused)
     }
 
-    /// Notes that the reader of a mailbox has seen everything up to a place.
+    /// Notes that the person of a conversation has seen everything up to a place.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn read(&self, mailbox: Address, up_to: Seq) -> Result<Seq, CallError<SessionError>> {
-        answer_of!(self.call(Command::Read(mailbox, up_to)).await?, Read).map_err(CallError::Refused)
+    pub async fn read(&self, session: SessionId, up_to: Seq) -> Result<Seq, CallError<SessionError>> {
+        answer_of!(self.call(Command::Read(session, up_to)).await?, Read).map_err(CallError::Refused)
     }
 
     /// Moves a reader's own cursor if it stands where the caller believes; tells where it stands.

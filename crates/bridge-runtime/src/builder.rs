@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bridge_core::{Clock, Command, Index, Metrics, Policy, Row, Store, StoreError, StoreErrorKind};
+use bridge_core::{Archive, Clock, Command, Index, Metrics, Policy, Row, Store, StoreError, StoreErrorKind};
 use tokio::sync::watch;
 
 use crate::{
@@ -16,12 +16,14 @@ use crate::{
     id::Ids,
     inbox::Inlet,
     life::Parts,
+    retention::Sweeper,
     tail::Tail,
+    task,
     token::Tokens,
 };
 
-/// Commands that may wait to be handled; who sends more waits.
-const INBOX: usize = 4_096;
+/// Commands that may wait to be handled; who sends more waits. In the model so few that it is often full.
+const INBOX: usize = if cfg!(shuttle) { 2 } else { 4_096 };
 
 /// How often rows that nobody will ask for again are looked for.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -38,13 +40,14 @@ pub struct Builder {
     store: Arc<dyn Store>,
     clock: Option<Arc<dyn Clock>>,
     metrics: Arc<dyn Metrics>,
+    archive: Option<Arc<dyn Archive>>,
     policy: Policy,
 }
 
 impl Bridge {
     /// Like [`builder`](Bridge::builder), over a store that is shared with others.
     pub fn builder_from(store: Arc<dyn Store>) -> Builder {
-        Builder { store, clock: None, metrics: Arc::new(()), policy: Policy::default() }
+        Builder { store, clock: None, metrics: Arc::new(()), archive: None, policy: Policy::default() }
     }
 }
 
@@ -63,6 +66,13 @@ impl Builder {
         self
     }
 
+    /// Keeps messages of some types in `archive` before they are removed: [`RetentionRule::archive`](bridge_core::RetentionRule::archive) says which.
+    #[must_use]
+    pub fn archive(mut self, archive: impl Archive) -> Self {
+        self.archive = Some(Arc::new(archive));
+        self
+    }
+
     /// Replaces the documented numbers.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
@@ -78,14 +88,14 @@ impl Builder {
     /// A full disk is no error if the data was used before: then the bridge begins as one whose disk has filled up, reads
     /// what is there, and takes more once there is space.
     pub async fn start(self) -> Result<Bridge, StoreError> {
-        let Self { store, clock, metrics, policy } = self;
+        let Self { store, clock, metrics, archive, policy } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let ids = Ids::new(Arc::clone(&clock));
         let parts = Parts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
-            metrics,
-            policy,
+            metrics: Arc::clone(&metrics),
+            policy: policy.clone(),
             shard: SHARD,
             node: ids.node(),
         };
@@ -97,7 +107,7 @@ impl Builder {
             Err(error) if error.kind == StoreErrorKind::Full => {
                 let Some(identity) = parts.identity().await? else { return Err(error) };
                 tracing::error!(%error, "there is no space left; the bridge only reads until there is");
-                (Err(error.kind), identity, parts.head().await?)
+                (Err(error.kind), identity, parts.bounds().await?.head)
             }
             Err(error) => return Err(error),
         };
@@ -117,9 +127,11 @@ impl Builder {
             calls: AtomicU64::new(0),
         };
         let actor = Actor::new(parts, inbox, shared.inlet.downgrade(), tail, health);
-        tokio::spawn(actor.run(first));
+        task::spawn(actor.run(first));
         let bridge = Bridge { shared: Arc::new(shared) };
-        tokio::spawn(sweep(Arc::downgrade(&bridge.shared)));
+        task::spawn(sweep(Arc::downgrade(&bridge.shared)));
+        let sweeper = Sweeper { bridge: Arc::downgrade(&bridge.shared), policy, archive, metrics };
+        task::spawn(sweeper.run());
         Ok(bridge)
     }
 }

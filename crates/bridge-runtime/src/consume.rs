@@ -161,18 +161,12 @@ where
     let work = AssertUnwindSafe(work).catch_unwind();
     pin!(work);
     let queue = &delivery.queue;
-    let result = loop {
-        tokio::select! {
-            biased;
-            result = &mut work => break result,
-            () = queue.pause(delivery.lease / 2) => {
-                if let Err(error) = delivery.extend(delivery.lease).await
-                    && Q::trouble(&error) == Trouble::LeaseLost
-                {
-                    tracing::warn!(delivery = %delivery.id, %error, "its lease is lost; it is left");
-                    return;
-                }
-            }
+    let result = tokio::select! {
+        biased;
+        result = &mut work => result,
+        error = keep(&delivery) => {
+            tracing::warn!(delivery = %delivery.id, %error, "its lease is lost; it is left");
+            return;
         }
     };
     let outcome = match result.map(|result| result.map(Into::into)) {
@@ -193,6 +187,28 @@ where
         pause = (pause * 2).min(PATIENCE);
     }
     tracing::warn!(delivery = %delivery.id, "it could not be settled; it comes back when its lease ends");
+}
+
+/// Extends the lease of a delivery for as long as it can be; why it cannot be any more.
+async fn keep<Q: Queue>(delivery: &QueueDelivery<Q>) -> Q::Error {
+    let rest = delivery.lease / 3;
+    let mut impatience = IMPATIENCE;
+    let mut pause = rest;
+    loop {
+        delivery.queue.pause(pause).await;
+        pause = rest;
+        match delivery.extend(delivery.lease).await {
+            Ok(_) => impatience = IMPATIENCE,
+            Err(error) => match Q::trouble(&error) {
+                Trouble::LeaseLost => return error,
+                Trouble::Passing => {
+                    pause = impatience.min(rest);
+                    impatience = (impatience * 2).min(PATIENCE);
+                }
+                Trouble::Closed | Trouble::Refused => {}
+            },
+        }
+    }
 }
 
 /// As much of a text as fits a delivery.

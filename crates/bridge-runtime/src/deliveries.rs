@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use crate::{
     bridge::{Bridge, answer_of},
     fault::{CallError, Fault},
+    observe::PAGE_BYTES,
 };
 
 /// Places of the log that are looked through at once for deliveries in a state that is not rare.
@@ -22,15 +23,42 @@ const WINDOWS: usize = 5;
 /// A page of deliveries.
 #[derive(Debug, Clone)]
 pub struct DeliveryPage {
-    /// The deliveries, newest first.
+    /// The deliveries.
     pub deliveries: Vec<Delivery>,
     /// Where the next page begins; none at the end. A page may be short, or empty, and not be the last.
     pub next: Option<Seq>,
 }
 
-fn deliveries(rows: Vec<Row>) -> Vec<Delivery> {
+impl DeliveryPage {
+    /// Bytes of what was said of the deliveries, and about what stands around it.
+    pub fn bytes(&self) -> usize {
+        self.deliveries.iter().map(size_of).sum()
+    }
+}
+
+fn size_of(delivery: &Delivery) -> usize {
+    let words = |words: &Option<Arc<str>>| words.as_deref().map_or(0, str::len);
+    let attempts = delivery.attempts.iter();
+    let attempts = attempts.map(|attempt| 128 + attempt.consumer.as_str().len() + words(&attempt.error));
+    // The last error is told once more, with the attempt that it belongs to.
+    512 + words(&delivery.progress) + 2 * words(&delivery.last_error) + attempts.sum::<usize>()
+}
+
+/// How many of these make a page: `limit` at most, and none behind the one with which it holds [`PAGE_BYTES`].
+fn fitting(deliveries: &[Delivery], limit: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |delivery: &&Delivery| {
+        let fits = bytes < PAGE_BYTES;
+        bytes += size_of(delivery);
+        fits
+    };
+    deliveries.iter().take(limit).take_while(fits).count()
+}
+
+/// The deliveries among some rows.
+pub(crate) fn deliveries(rows: Vec<Row>) -> Vec<Delivery> {
     let deliveries = rows.into_iter().filter_map(|row| match row {
-        Row::Delivery(delivery) => Some(*delivery),
+        Row::Delivery(delivery) => Some(Arc::unwrap_or_clone(delivery)),
         _ => None,
     });
     deliveries.collect()
@@ -54,6 +82,7 @@ impl DeadLetters {
             _ => None,
         };
         delivery.redriven_as.is_none()
+            && !delivery.message_gone
             && self.reason.is_none_or(|wanted| reason == Some(wanted))
             && self.kind.as_ref().is_none_or(|kind| delivery.kind == *kind)
     }
@@ -70,16 +99,22 @@ pub struct Redriven {
     pub next: Option<Seq>,
 }
 
-/// Dead letters that are looked at together.
-const PAGE: usize = 256;
+impl Redriven {
+    fn tried(&self) -> usize {
+        self.deliveries.len() + self.refused.len()
+    }
+}
 
-/// The pause between the batches that keep a redrive within its rate.
-const BEAT: Duration = Duration::from_millis(100);
+/// Deliveries that are read from the store together: each may come with much that was said of it.
+const PAGE: usize = 64;
+
+/// How often that is done for one page of dead letters.
+const PAGES: usize = 64;
 
 impl Bridge {
     /// Gives the dead letters that `wanted` takes another life, the oldest first, so that they keep their order: those made
-    /// after `after`, at most `limit` and so many a second. What was redriven before is left alone. Doing it again with
-    /// [`next`](Redriven::next) goes on.
+    /// after `after`, at most `limit`, those that are refused included, and so many a second. What was redriven before is left
+    /// alone. Doing it again with [`next`](Redriven::next) goes on.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -93,23 +128,16 @@ impl Bridge {
         limit: usize,
         per_second: u32,
     ) -> Result<Redriven, Fault> {
-        let mut redriven = Redriven { deliveries: Vec::new(), refused: Vec::new(), next: None };
+        let mut redriven = Redriven { deliveries: Vec::new(), refused: Vec::new(), next: after };
         let beat = (per_second as usize / 10).max(1);
-        let mut from = after.map_or(Seq::ZERO, Seq::next);
+        let clock = self.clock();
+        let mut due = clock.now();
         loop {
-            let index = Index::Deliveries {
-                state: StateKind::Dead,
-                mailbox: wanted.mailbox.clone(),
-                from,
-                to: self.head().seq.next(),
-                first: First::Oldest,
-            };
-            let page = deliveries(self.scan(index, PAGE).await?);
-            let Some(last) = page.last().map(|last| last.seq) else { return Ok(redriven) };
-            let takes = |delivery: &&Delivery| wanted.takes(delivery);
-            for some in page.iter().filter(takes).collect::<Vec<_>>().chunks(beat) {
-                let room = limit - redriven.deliveries.len();
-                let some = &some[..some.len().min(room)];
+            let room = PAGE.min(limit - redriven.tried());
+            let page = self.dead_letters(wanted, redriven.next, room).await?;
+            for some in page.deliveries.chunks(beat) {
+                clock.sleep_until(due).await;
+                due = clock.now() + Duration::from_secs(some.len() as u64) / per_second.max(1);
                 let results = join_all(some.iter().map(|dead| self.redrive(dead.id, None))).await;
                 for (dead, result) in some.iter().zip(results) {
                     match result {
@@ -117,20 +145,51 @@ impl Bridge {
                         Err(CallError::Refused(error)) => redriven.refused.push((dead.id, error)),
                         Err(CallError::Fault(fault)) => return Err(fault),
                     }
-                    redriven.next = Some(dead.seq);
                 }
-                if redriven.deliveries.len() == limit {
-                    return Ok(redriven);
-                }
-                let clock = Arc::clone(self.clock());
-                clock.sleep_until(clock.now() + BEAT).await;
             }
-            from = last.next();
-            redriven.next = None;
+            redriven.next = page.next;
+            // A page that is short was hard to find.
+            if page.deliveries.len() < room || redriven.next.is_none() || redriven.tried() == limit {
+                return Ok(redriven);
+            }
         }
     }
 
-    /// Deliveries in one state, of one mailbox if it is named, newest first: at most `limit` that were made before `before`.
+    /// The dead letters that [`redrive_dead`](Self::redrive_dead) would give another life, the oldest first: those made after
+    /// `after`, at most `limit`, and fewer where they are few among many others.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn dead_letters(
+        &self,
+        wanted: &DeadLetters,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<DeliveryPage, Fault> {
+        let mut found = Vec::new();
+        let mut next = after;
+        for _ in 0..PAGES {
+            let index = Index::Deliveries {
+                state: StateKind::Dead,
+                mailbox: wanted.mailbox.clone(),
+                from: next.map_or(Seq::ZERO, Seq::next),
+                to: self.head().seq.next(),
+                first: First::Oldest,
+            };
+            let page = deliveries(self.scan(index, PAGE).await?);
+            let Some(last) = page.last() else { return Ok(DeliveryPage { deliveries: found, next: None }) };
+            next = Some(last.seq);
+            found.extend(page.into_iter().filter(|dead| wanted.takes(dead)).take(limit - found.len()));
+            if found.len() == limit {
+                next = found.last().map(|last| last.seq);
+                break;
+            }
+        }
+        Ok(DeliveryPage { deliveries: found, next })
+    }
+
+    /// Deliveries in one state, of one mailbox if it is named, newest first: at most `limit` that were made before `before`. The
+    /// page ends behind the one with which it holds 1 MiB.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -148,17 +207,25 @@ impl Bridge {
         // What was given up is kept in an index of its own; there is little of it.
         let (window, windows) = if state == StateKind::Dead { (u64::MAX, 1) } else { (WINDOW, WINDOWS) };
         let mut deliveries: Vec<Delivery> = Vec::new();
-        for _ in 0..windows {
+        'windows: for _ in 0..windows {
             let from = Seq(to.0.saturating_sub(window));
-            let index =
-                Index::Deliveries { state, mailbox: mailbox.cloned(), from, to, first: First::Newest };
-            let rows = self.scan(index, limit + 1 - deliveries.len()).await?;
-            let full = rows.len() > limit - deliveries.len();
-            deliveries.extend(self::deliveries(rows));
-            if full {
-                deliveries.truncate(limit);
+            loop {
+                let index =
+                    Index::Deliveries { state, mailbox: mailbox.cloned(), from, to, first: First::Newest };
+                // One more than has room tells whether there is more.
+                let wanted = PAGE.min(limit + 1 - deliveries.len());
+                let some = self::deliveries(self.scan(index, wanted).await?);
+                if some.is_empty() {
+                    break;
+                }
+                deliveries.extend(some);
+                let room = fitting(&deliveries, limit);
+                let full = room < deliveries.len();
+                deliveries.truncate(room);
                 to = deliveries.last().map_or(to, |last| last.seq);
-                break;
+                if full {
+                    break 'windows;
+                }
             }
             to = from;
             if from == Seq::ZERO {
@@ -183,8 +250,9 @@ impl Bridge {
     ) -> Result<DeliveryPage, Fault> {
         let command = Command::ListLeased { mailbox: mailbox.cloned(), before, limit: limit + 1 };
         let mut deliveries = answer_of!(self.call(command).await?, Inspected);
-        let more = deliveries.len() > limit;
-        deliveries.truncate(limit);
+        let room = fitting(&deliveries, limit);
+        let more = deliveries.len() > room;
+        deliveries.truncate(room);
         let next = deliveries.last().filter(|_| more).map(|last| last.seq);
         Ok(DeliveryPage { deliveries, next })
     }

@@ -3,7 +3,7 @@
 use bridge_core::{Answer, CallId, Command, DeliveryId, LostAnswer};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::fault::Fault;
+use crate::{fault::Fault, task};
 
 /// What an actor is sent.
 #[derive(Debug)]
@@ -56,11 +56,9 @@ impl Inlet {
 
     /// Sends a notice from where nobody can wait.
     pub(crate) fn notify(&self, command: Command) {
-        if let Err(mpsc::error::TrySendError::Full(input)) = self.0.try_send(Input::Notice(command))
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
+        if let Err(mpsc::error::TrySendError::Full(input)) = self.0.try_send(Input::Notice(command)) {
             let sender = self.0.clone();
-            runtime.spawn(async move {
+            task::spawn_if_running(async move {
                 let _ = sender.send(input).await;
             });
         }

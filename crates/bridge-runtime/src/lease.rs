@@ -51,6 +51,8 @@ pub struct Leased {
     pub until: Timestamp,
     /// The sender has asked for it back.
     pub cancel_requested: bool,
+    /// When it is given up unless somebody holds it then; the message tells what it was sent with.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Bridge {
@@ -127,6 +129,7 @@ impl Bridge {
             attempt: granted.attempt,
             until: granted.until,
             cancel_requested: granted.cancel_requested,
+            expires_at: granted.expires_at,
         }
     }
 

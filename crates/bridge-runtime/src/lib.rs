@@ -16,14 +16,16 @@ mod mailbox;
 mod observe;
 mod queue;
 mod request;
+mod retention;
 mod tail;
+mod task;
 mod token;
 
 pub use bridge::Bridge;
 #[doc(no_inline)]
 pub use bridge_core::{
-    self as core, Address, Class, Clock, MailboxSettings, Name, Policy, Purge, Queue, SessionId, Side,
-    StateKind, Timestamp,
+    self as core, Address, Class, Clock, Name, Policy, Purge, Queue, SessionId, SetMailbox, Side, StateKind,
+    Timestamp,
 };
 pub use builder::Builder;
 pub use clock::SystemClock;

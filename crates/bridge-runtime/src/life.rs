@@ -3,9 +3,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bridge_core::{
-    Change, Clock, Identity, Index, LogId, Metrics, NodeId, Ownership, Policy, Row, RowKey, Scope, Seq,
-    Shard, ShardId, Store, StoreError,
+    Change, Clock, Identity, Index, LogId, LogPage, Metrics, NodeId, Ownership, Policy, Row, RowKey, Scope,
+    Seq, Shard, ShardId, Store, StoreError,
 };
+use futures_util::future::join;
 
 /// How long an ownership is claimed for. Nothing renews it: a data directory has one owner, and commits are fenced by the
 /// epoch alone.
@@ -40,27 +41,29 @@ impl Parts {
     pub(crate) async fn begin(&self) -> Result<Life, StoreError> {
         let Self { store, clock, shard, node, .. } = self;
         let owner = store.acquire(*shard, *node, clock.now(), OWNERSHIP).await?;
+        clock.not_before(owner.since);
         let identity = match self.identity().await? {
             Some(identity) => identity,
             None => self.found(&owner).await?,
         };
-        let head = self.head().await?;
-        let shard = self.shard(owner.epoch, head, |after| store.load(&owner, after)).await?;
+        let bounds = self.bounds().await?;
+        let head = bounds.head;
+        let shard = self.shard(owner.epoch, &bounds, |after| store.load(&owner, after)).await?;
         Ok(Life { owner, shard, head, identity })
     }
 
     /// What the shard would be, for those who only look: it is owned by nobody.
     pub(crate) async fn shadow(&self) -> Result<Shard, StoreError> {
-        let head = self.head().await?;
+        let bounds = self.bounds().await?;
         let live = |after| self.store.scan(self.shard, Index::Live { after }, SHADOW_PAGE);
-        self.shard(0, head, live).await
+        self.shard(0, &bounds, live).await
     }
 
     /// A shard of all rows that `page` gives, one page after the other.
     async fn shard<P>(
         &self,
         epoch: u64,
-        head: Seq,
+        bounds: &LogPage,
         page: impl Fn(Option<RowKey>) -> P,
     ) -> Result<Shard, StoreError>
     where
@@ -68,13 +71,14 @@ impl Parts {
     {
         let now = self.clock.now();
         let mut shard = Shard::new(self.policy.clone(), epoch, random());
-        let mut after = None;
-        loop {
-            let rows = page(after).await?;
-            let Some(last) = rows.last() else { return Ok(shard.loaded(head, now)) };
-            after = Some(last.key());
-            shard.adopt(rows, now);
+        let mut rows = page(None).await?;
+        while let Some(last) = rows.last() {
+            let next = page(Some(last.key()));
+            // The store reads the next page while this one is taken in.
+            let (next, ()) = join(next, async { shard.adopt(rows, now) }).await;
+            rows = next?;
         }
+        Ok(shard.loaded(bounds.floor, bounds.head, now))
     }
 
     /// The identity that the shard was given at its first load.
@@ -85,15 +89,15 @@ impl Parts {
         }
     }
 
-    /// The end of the log; the clock goes on from there.
-    pub(crate) async fn head(&self) -> Result<Seq, StoreError> {
-        let head = self.store.read_log(self.shard, Scope::All, Seq::ZERO, 0).await?.head;
-        let before = Seq(head.0.saturating_sub(1));
+    /// Where the log begins and ends; the clock goes on from there.
+    pub(crate) async fn bounds(&self) -> Result<LogPage, StoreError> {
+        let bounds = self.store.read_log(self.shard, Scope::All, Seq::ZERO, 0).await?;
+        let before = Seq(bounds.head.0.saturating_sub(1));
         let last = self.store.read_log(self.shard, Scope::All, before, 1).await?;
         if let Some(event) = last.events.last() {
             self.clock.not_before(event.at);
         }
-        Ok(head)
+        Ok(bounds)
     }
 
     /// Gives the shard its identity, at its first load.

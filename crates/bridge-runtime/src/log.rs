@@ -114,6 +114,8 @@ pub struct Follow {
     unread: Vec<Event>,
     floor: Seq,
     gap: Option<Gap>,
+    /// What was to come next was trimmed, and the reader has not been told yet.
+    cut_off: bool,
 }
 
 impl Bridge {
@@ -165,6 +167,7 @@ impl Bridge {
             unread: Vec::new(),
             floor: bounds.floor,
             gap,
+            cut_off: false,
         })
     }
 
@@ -197,7 +200,8 @@ impl Follow {
         self.gap
     }
 
-    /// The next events, at least one; waits for them.
+    /// The next events, at least one; waits for them. None where what comes next has been trimmed meanwhile, with the gap: behind
+    /// that the log is followed from its head.
     ///
     /// # Errors
     /// A [`Fault`]; [`Fault::ShuttingDown`] when the bridge stops.
@@ -224,7 +228,7 @@ impl Follow {
         if wait.is_zero() {
             for _ in 0..READS {
                 self.read(limit).await?;
-                if !self.unread.is_empty() || self.told.is_some() {
+                if !self.unread.is_empty() || self.told.is_some() || self.cut_off {
                     break;
                 }
             }
@@ -247,7 +251,7 @@ impl Follow {
     /// Waits until something is unread.
     async fn fill(&mut self, limit: usize) -> Result<(), Fault> {
         let limit = limit.max(1);
-        while self.unread.is_empty() {
+        while self.unread.is_empty() && !self.cut_off {
             let Some(told) = self.told else {
                 self.read(limit).await?;
                 continue;
@@ -294,6 +298,12 @@ impl Follow {
     async fn read(&mut self, limit: usize) -> Result<(), Fault> {
         let page = self.bridge.log_page(self.scope, self.end, limit).await?;
         self.floor = page.floor;
+        if self.end < page.floor {
+            self.gap = Some(Gap::Trimmed);
+            self.cut_off = true;
+            (self.next, self.end) = (page.head, page.head);
+            return Ok(());
+        }
         self.end = if page.events.len() < limit {
             self.told = Some(page.head.max(self.end));
             page.head.max(self.end)
@@ -316,6 +326,7 @@ impl Follow {
     /// # Cancel safety
     /// May be dropped at any moment; nothing is skipped.
     pub async fn hand_out(&mut self) -> Result<Events, Fault> {
+        self.cut_off = false;
         let mut events = Vec::with_capacity(self.unread.len());
         let mut bytes = 0;
         'page: for some in self.unread.chunks(CHUNK) {

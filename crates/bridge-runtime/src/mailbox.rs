@@ -1,8 +1,8 @@
 //! What an operator does with mailboxes, and why a delivery does not move.
 
 use bridge_core::{
-    Address, Answer, Command, DeliveryError, DeliveryId, MailboxError, MailboxSettings, MailboxView,
-    Mailboxes, Name, Purge, Purged, SetMailbox, Why,
+    Address, Answer, Command, DeliveryError, DeliveryId, MailboxError, MailboxSet, MailboxView, Mailboxes,
+    Name, Purge, Purged, SetMailbox, Why,
 };
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Bridge {
-    /// Makes a mailbox, or changes how one behaves. What waits in it stays.
+    /// Makes a mailbox, or changes what is named of how one behaves. What waits in it stays.
     ///
     /// # Errors
     /// [`MailboxError::OfSession`] or [`MailboxError::TooMany`].
@@ -19,22 +19,18 @@ impl Bridge {
     /// # Example
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use bridge_runtime::{Address, Bridge, Class, MailboxSettings};
+    /// use bridge_runtime::{Address, Bridge, Class, SetMailbox};
     ///
     /// let bridge = Bridge::builder(bridge_store::MemoryStore::new()).start().await.unwrap();
     /// let jobs: Address = "group:jobs".parse().unwrap();
-    /// let settings = MailboxSettings { max_failures: Some(3), ..jobs.default_settings() };
-    /// let made = bridge.set_mailbox(jobs, settings).await.unwrap();
+    /// let jobs = SetMailbox { max_failures: Some(3), ..SetMailbox::new(jobs) };
+    /// let made = bridge.set_mailbox(jobs).await.unwrap().into_view();
     /// assert_eq!(made.limits.max_failures, 3);
     /// assert_eq!(made.mailbox.settings.class, Class::Service);
     /// # });
     /// ```
-    pub async fn set_mailbox(
-        &self,
-        address: Address,
-        settings: MailboxSettings,
-    ) -> Result<MailboxView, CallError<MailboxError>> {
-        self.mailbox_call(Command::SetMailbox(SetMailbox { address, settings })).await
+    pub async fn set_mailbox(&self, set: SetMailbox) -> Result<MailboxSet, CallError<MailboxError>> {
+        answer_of!(self.call(Command::SetMailbox(set)).await?, MailboxSet).map_err(CallError::Refused)
     }
 
     /// Tells how a mailbox stands.

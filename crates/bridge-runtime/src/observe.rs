@@ -61,7 +61,7 @@ impl Bridge {
     /// A [`Fault`].
     pub async fn delivery(&self, id: DeliveryId) -> Result<Option<Delivery>, Fault> {
         match self.rows(&[RowKey::Delivery(id)]).await?.pop().flatten() {
-            Some(Row::Delivery(delivery)) => Ok(Some(*delivery)),
+            Some(Row::Delivery(delivery)) => Ok(Some(Arc::unwrap_or_clone(delivery))),
             _ => Ok(None),
         }
     }
@@ -135,7 +135,7 @@ impl Bridge {
             for ((at, _), row) in wanted.into_iter().zip(rows) {
                 if let Some(Row::Delivery(delivery)) = row {
                     next.extend(delivery.redriven_as.map(|id| (at, id)));
-                    found[at].push(*delivery);
+                    found[at].push(Arc::unwrap_or_clone(delivery));
                 }
             }
             wanted = next;
@@ -148,6 +148,7 @@ impl Bridge {
     /// # Errors
     /// A [`Fault`].
     pub async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Option<Arc<Message>>>, Fault> {
+        let removals = self.shared.tail.removals();
         let mut messages: Vec<_> = ids.iter().map(|id| self.shared.tail.recall(*id)).collect();
         let missing: Vec<usize> = (0..ids.len()).filter(|at| messages[*at].is_none()).collect();
         if missing.is_empty() {
@@ -156,8 +157,7 @@ impl Bridge {
         let keys: Vec<_> = missing.iter().map(|at| RowKey::Message(ids[*at])).collect();
         for (at, row) in missing.into_iter().zip(self.rows(&keys).await?) {
             if let Some(Row::Message(message)) = row {
-                let message = Arc::new(*message);
-                self.shared.tail.remember(Arc::clone(&message));
+                self.shared.tail.remember_read(Arc::clone(&message), removals);
                 messages[at] = Some(message);
             }
         }
@@ -199,6 +199,11 @@ impl Bridge {
         self.shared.store.read_log(SHARD, scope, after, limit).await.map_err(|error| fault(&error))
     }
 
+    /// One row, as the store has it.
+    pub(crate) async fn stored(&self, key: RowKey) -> Result<Option<Row>, Fault> {
+        Ok(self.rows(&[key]).await?.pop().flatten())
+    }
+
     async fn rows(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, Fault> {
         self.shared.store.get(SHARD, keys).await.map_err(|error| fault(&error))
     }
@@ -214,9 +219,13 @@ fn fault(error: &StoreError) -> Fault {
 }
 
 fn messages(rows: Vec<Row>) -> Vec<Message> {
-    let message = |row| match row {
-        Row::Message(message) => Some(*message),
-        _ => None,
-    };
     rows.into_iter().filter_map(message).collect()
+}
+
+/// The message that a row is, if it is one.
+pub(crate) fn message(row: Row) -> Option<Message> {
+    match row {
+        Row::Message(message) => Some(Arc::unwrap_or_clone(message)),
+        _ => None,
+    }
 }

@@ -54,19 +54,34 @@ impl Queue for LocalQueue {
     }
 
     async fn receive(&self, wait: Duration) -> Result<Option<QueueDelivery<Self>>, QueueError> {
-        let request = ReceiveRequest::new(self.mailbox.clone()).consumer(self.consumer.clone()).wait(wait);
-        let mut received = self.bridge.receive(request).await?;
-        received.handover.complete();
-        Ok(received.deliveries.pop().map(|leased| QueueDelivery {
-            queue: self.clone(),
-            id: leased.id,
-            message: leased.message_id,
-            payload: leased.message.map(|message| message.payload.clone()).unwrap_or_default(),
-            attempt: leased.attempt,
-            lease: leased.until.since(self.bridge.now()),
-            until: leased.until,
-            token: leased.token,
-        }))
+        let deadline = self.bridge.now() + wait;
+        loop {
+            let wait = deadline.since(self.bridge.now());
+            let request =
+                ReceiveRequest::new(self.mailbox.clone()).consumer(self.consumer.clone()).wait(wait);
+            let mut received = self.bridge.receive(request).await?;
+            let Some(leased) = received.deliveries.pop() else { return Ok(None) };
+            let Some(message) = leased.message else {
+                tracing::error!(delivery = %leased.id, "it is rejected, for its content is damaged");
+                let reject = Outcome::Reject { reason: Some("its content is damaged".into()) };
+                match self.settle(leased.token, reject).await {
+                    Err(error) if Self::trouble(&error) != Trouble::LeaseLost => return Err(error),
+                    _ => received.handover.complete(),
+                }
+                continue;
+            };
+            received.handover.complete();
+            return Ok(Some(QueueDelivery {
+                queue: self.clone(),
+                id: leased.id,
+                message: leased.message_id,
+                payload: message.payload.clone(),
+                attempt: leased.attempt,
+                lease: leased.until.since(self.bridge.now()),
+                until: leased.until,
+                token: leased.token,
+            }));
+        }
     }
 
     fn trouble(error: &QueueError) -> Trouble {

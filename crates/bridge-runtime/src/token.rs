@@ -104,6 +104,7 @@ mod tests {
             attempt: 1,
             until: Timestamp::default(),
             cancel_requested: false,
+            expires_at: None,
             consumer: Consumer::named(name.clone(), name),
         }
     }

@@ -91,9 +91,24 @@ impl Client {
         Self { base, http: legacy::Client::builder(TokioExecutor::new()).build(connector) }
     }
 
+    /// A client of the same bridge with connections of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.base.clone())
+    }
+
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let request = self.request(Method::GET, path);
         self.call(request.body(Full::default()), PATIENCE).await
+    }
+
+    /// Gets what is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let request = self.request(Method::GET, path);
+        let (status, body) = self.exchange(request.body(Full::default()), PATIENCE).await?;
+        if !status.is_success() {
+            return Err(self.refused(status, &body));
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(
@@ -117,12 +132,7 @@ impl Client {
     /// Asks for something to be removed; there is no answer but that it is.
     pub(crate) async fn delete(&self, path: &str) -> Result<(), ClientError> {
         let request = self.request(Method::DELETE, path);
-        let exchange = async {
-            let (parts, body) = self.send(request.body(Full::default())).await?.into_parts();
-            Ok((parts.status, self.read(body).await?))
-        };
-        let (status, body) =
-            tokio::time::timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(self.silent()))?;
+        let (status, body) = self.exchange(request.body(Full::default()), PATIENCE).await?;
         if status.is_success() { Ok(()) } else { Err(self.refused(status, &body)) }
     }
 
@@ -162,16 +172,24 @@ impl Client {
         request: http::Result<Request<Full<Bytes>>>,
         patience: Duration,
     ) -> Result<T, ClientError> {
-        let exchange = async {
-            let (parts, body) = self.send(request).await?.into_parts();
-            Ok((parts.status, self.read(body).await?))
-        };
-        let (status, body) =
-            tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err(self.silent()))?;
+        let (status, body) = self.exchange(request, patience).await?;
         if !status.is_success() {
             return Err(self.refused(status, &body));
         }
         serde_json::from_slice(&body).map_err(|_| ClientError::Foreign(self.base.clone(), status))
+    }
+
+    /// A call and its whole answer, in time.
+    async fn exchange(
+        &self,
+        request: http::Result<Request<Full<Bytes>>>,
+        patience: Duration,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let exchange = async {
+            let (parts, body) = self.send(request).await?.into_parts();
+            Ok((parts.status, self.read(body).await?))
+        };
+        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| Err(self.silent()))
     }
 
     async fn send(

@@ -3,15 +3,20 @@
 use std::{future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use bridge_core::{StoreError, StoreErrorKind};
+use bridge_core::{Policy, StoreError, StoreErrorKind};
 use bridge_mcp::Endpoint;
 use bridge_runtime::Bridge;
-use bridge_store::SqliteStore;
+use bridge_store::{FileArchive, SqliteStore};
 use bridge_transport::{HttpDoor, ServeSettings, Settings, serve};
 use tokio::net::{TcpListener, TcpSocket};
 use tower::util::BoxCloneSyncService;
 
-use crate::{config::Config, descriptors, page};
+use crate::{
+    config::{ArchiveMode, Config},
+    descriptors,
+    metrics::{self, Counters},
+    page,
+};
 
 /// How long the bridge may take to answer what was sent to it, once it stops. The connections have theirs after it.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -25,7 +30,7 @@ pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
     bridge: Bridge,
-    endpoint: Endpoint,
+    endpoints: [Endpoint; 2],
     door: HttpDoor,
 }
 
@@ -35,10 +40,18 @@ impl Server {
         let listener = listen(config.listen).map_err(|error| refused(error, config.listen))?;
         let address = listener.local_addr().context("The address it listens on is unknown")?;
         let store = open(config).await?;
-        let started = Bridge::builder(store.clone()).start().await;
+        let counters = Counters::new(store.clone())?;
+        let policy = Policy { retentions: config.retentions.clone(), ..Policy::default() };
+        let builder = Bridge::builder(store.clone()).policy(policy).metrics(counters.clone());
+        let builder = match config.archive {
+            ArchiveMode::Off => builder,
+            ArchiveMode::Files => builder.archive(FileArchive::new(&config.data.join("archive"))),
+        };
+        let started = builder.start().await;
         let bridge = started.map_err(|error| explain(error, &config.data))?;
-        let endpoint =
-            Endpoint::builder(bridge.clone(), Arc::new(store)).shared_session().checked_in_front().build();
+        let endpoint = || Endpoint::builder(bridge.clone(), Arc::new(store.clone())).checked_in_front();
+        let operator = endpoint().operator_tools().build();
+        let endpoint = endpoint().shared_session().build();
         let mut settings = Settings::default();
         settings.allowed_hosts.clone_from(&config.allow_host);
         settings.allowed_origins.clone_from(&config.allow_origin);
@@ -46,9 +59,12 @@ impl Server {
         let door = HttpDoor::builder(bridge.clone())
             .settings(settings)
             .page(page::file)
+            // What is mounted below another path comes before it.
+            .mount("/mcp/operator", BoxCloneSyncService::new(operator.clone()))
             .mount("/mcp", BoxCloneSyncService::new(endpoint.clone()))
+            .mount(metrics::PATH, metrics::service(counters))
             .build()?;
-        Ok(Self { listener, address, bridge, endpoint, door })
+        Ok(Self { listener, address, bridge, endpoints: [endpoint, operator], door })
     }
 
     /// Where it can be reached.
@@ -58,7 +74,7 @@ impl Server {
 
     /// Serves until `stop`; then says so to who comes, ends what is under way, and gives the data up.
     pub(crate) async fn run(self, stop: impl Future<Output = ()> + Send) {
-        let Self { listener, bridge, endpoint, door, .. } = self;
+        let Self { listener, bridge, endpoints, door, .. } = self;
         let closing = door.clone();
         let stopped = async move {
             stop.await;
@@ -67,7 +83,8 @@ impl Server {
             if tokio::time::timeout(SETTLE, bridge.shutdown()).await.is_err() {
                 tracing::error!("the store does not answer; what was not confirmed may be lost");
             }
-            endpoint.close().await;
+            let [endpoint, operator] = endpoints;
+            tokio::join!(endpoint.close(), operator.close());
         };
         let mut settings = ServeSettings::default();
         settings.connections = descriptors::connections(settings.connections);

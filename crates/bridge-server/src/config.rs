@@ -1,15 +1,19 @@
 //! What the server is told: by flags, by the environment, by a file, and what holds when nobody says anything.
 
 use std::{
-    fs,
+    fmt, fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
+use bridge_core::{Name, RetentionRule, Retentions};
 use bridge_store::Durability;
 use bridge_transport::{InvalidSetting, Settings};
 use clap::ValueEnum;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
 
 use crate::telemetry::{LogFormat, parse_level};
 
@@ -28,6 +32,10 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     /// What a commit outlives.
     pub(crate) durability: Durability,
+    /// What becomes of messages that have ended, by their type.
+    pub(crate) retentions: Retentions,
+    /// Where messages go before they are removed.
+    pub(crate) archive: ArchiveMode,
     /// Origins of pages that may call, besides the server's own.
     pub(crate) allow_origin: Vec<String>,
     /// Names the server answers under, besides loopback's.
@@ -44,6 +52,8 @@ impl Default for Config {
             listen: LISTEN,
             data: DATA.into(),
             durability: Durability::Full,
+            retentions: Retentions::default(),
+            archive: ArchiveMode::Off,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             log_format: LogFormat::Text,
@@ -64,6 +74,11 @@ impl Default for Config {
 /// allow_host = ["bridge.example"]
 /// log_format = "text"                        # or "json"
 /// log_level = "info"                         # or "warn,bridge_transport=debug"
+/// archive = "files"                          # or "off"
+///
+/// [retention]                                # by type of message
+/// default = "medium"                         # immediate, short, medium, long or permanent
+/// order = { keep = "long", archive = true }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
@@ -107,6 +122,19 @@ pub(crate) struct Layer {
     )]
     #[serde(deserialize_with = "read_hosts")]
     pub(crate) allow_host: Option<Vec<String>>,
+    /// Where messages of the types that ask for it go before they are removed: nowhere (off), or to the directory
+    /// `archive` beside the data (files) [default: off]
+    #[arg(
+        long,
+        env = "BRIDGE_ARCHIVE",
+        value_name = "MODE",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
+    pub(crate) archive: Option<ArchiveMode>,
+    /// What becomes of messages that have ended.
+    #[arg(skip)]
+    pub(crate) retention: Retention,
     /// Form of the log on standard error: text or json [default: text]
     #[arg(
         long,
@@ -131,6 +159,89 @@ pub(crate) enum DurabilityMode {
     Full,
     /// The end of the process.
     Normal,
+}
+
+/// Where messages go before they are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ArchiveMode {
+    /// Nowhere.
+    Off,
+    /// To files beside the data.
+    Files,
+}
+
+/// How long messages are kept, by their type: as far as it is said, over what holds otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// Types that are not named, in place of a day.
+    default: Option<Keep>,
+    types: Vec<(Name, TypeRetention)>,
+}
+
+impl<'de> Deserialize<'de> for Retention {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Types)
+    }
+}
+
+/// Reads a table by types. By hand, so that an error is told with its own line.
+struct Types;
+
+impl<'de> Visitor<'de> for Types {
+    type Value = Retention;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of types of messages")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Retention, M::Error> {
+        let mut retention = Retention::default();
+        while let Some(kind) = map.next_key::<String>()? {
+            if kind == "default" {
+                retention.default = Some(map.next_value()?);
+            } else {
+                let kind = Name::new(&kind).map_err(M::Error::custom)?;
+                retention.types.push((kind, map.next_value()?));
+            }
+        }
+        Ok(retention)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypeRetention {
+    keep: Keep,
+    #[serde(default)]
+    archive: bool,
+}
+
+/// How long a message is kept after its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Keep(bridge_core::Retention);
+
+impl<'de> Deserialize<'de> for Keep {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(from)?;
+        let known = bridge_core::Retention::ALL.into_iter().find(|known| known.as_str() == word);
+        known.map(Self).ok_or_else(|| {
+            let all = bridge_core::Retention::ALL.map(bridge_core::Retention::as_str).join(", ");
+            D::Error::custom(format_args!("messages are kept {all}, not `{word}`"))
+        })
+    }
+}
+
+impl Retention {
+    fn over(self, mut below: Retentions) -> Retentions {
+        if let Some(Keep(retention)) = self.default {
+            below.set_other(RetentionRule { retention, archive: false });
+        }
+        for (kind, TypeRetention { keep: Keep(retention), archive }) in self.types {
+            below.set(kind, RetentionRule { retention, archive });
+        }
+        below
+    }
 }
 
 impl From<DurabilityMode> for Durability {
@@ -168,6 +279,8 @@ impl Layer {
             listen: self.listen.unwrap_or(below.listen),
             data: self.data.unwrap_or(below.data),
             durability: self.durability.map_or(below.durability, Into::into),
+            retentions: self.retention.over(below.retentions),
+            archive: self.archive.unwrap_or(below.archive),
             allow_origin: self.allow_origin.unwrap_or(below.allow_origin),
             allow_host: self.allow_host.unwrap_or(below.allow_host),
             log_format: self.log_format.unwrap_or(below.log_format),
@@ -275,6 +388,27 @@ mod tests {
         ] {
             let error = Layer::parse(text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn how_long_messages_are_kept_is_said_by_type() {
+        let text =
+            "archive = 'files'\n[retention]\ndefault = 'short'\norder = { keep = 'long', archive = true }";
+        let config = Layer::parse(text).unwrap().over(Config::default());
+        let of = |kind| config.retentions.of(&Name::from_static(kind));
+        let long = RetentionRule { retention: bridge_core::Retention::Long, archive: true };
+        assert_eq!((of("order"), config.archive), (long, ArchiveMode::Files));
+        assert_eq!(of("anything").retention, bridge_core::Retention::Short);
+        assert_eq!(of("audit").retention, bridge_core::Retention::Permanent);
+        for (text, expected) in [
+            ("[retention]\ndefault = 'often'", "messages are kept immediate, short, medium, long, permanent"),
+            ("[retention]\norder = { kept = 'long' }", "unknown field `kept`"),
+            ("[retention]\n'' = { keep = 'long' }", "a name has 1 to 255 bytes"),
+            ("archive = 'tape'", "unknown variant `tape`"),
+        ] {
+            let error = Layer::parse(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
     }
 

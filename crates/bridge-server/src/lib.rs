@@ -5,6 +5,7 @@ mod client;
 mod compose;
 mod config;
 mod descriptors;
+mod metrics;
 mod page;
 mod signal;
 mod telemetry;

@@ -1,9 +1,14 @@
-//! What a commit costs the processor, over all threads: the publishes or acknowledgements of one transaction, with few rows
-//! there and with very many. What the disk takes for a flush is not in it.
+//! What a commit costs the processor, over all threads: the publishes, claims or acknowledgements of one transaction, with few
+//! rows there and with very many. What the disk takes for a flush is not in it.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    cell::{LazyCell, RefCell},
+    hint::black_box,
+    sync::Arc,
+    time::Duration,
+};
 
-use bridge_core::{Change, Delivery, NodeId, Ownership, Row, ShardId, State, Store};
+use bridge_core::{Change, Delivery, Grant, NodeId, Ownership, Row, ShardId, State, Store};
 use bridge_store::{Durability, MemoryStore, Settings, SqliteStore};
 use bridge_testkit::samples;
 use criterion::{
@@ -16,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 /// Messages of one transaction.
 const SIZES: [u64; 3] = [1, 64, 1_024];
 
-/// Messages that are there before anything is measured.
+/// Messages that are there before anything is measured; with many, only transactions of the middle size are.
 const FEW: u64 = 10_000;
 const MANY: u64 = 1_000_000;
 
@@ -56,28 +61,44 @@ impl Measurement for Cpu {
 }
 
 fn commits(criterion: &mut Criterion<Cpu>) {
-    measure(criterion, "memory", &MemoryStore::new(), 0);
-    for (name, durability, present) in [
-        ("sqlite_normal", Durability::Normal, FEW),
-        ("sqlite_full", Durability::Full, FEW),
-        ("sqlite_normal_1m", Durability::Normal, MANY),
+    measure(criterion, "memory", "", &SIZES, || Filled::new(MemoryStore::new(), FEW));
+    for (name, durability, at, present, sizes) in [
+        ("sqlite_full", Durability::Full, "", FEW, &SIZES[..]),
+        ("sqlite_normal", Durability::Normal, "", FEW, &SIZES[..]),
+        ("sqlite_normal", Durability::Normal, "_at_1m", MANY, &[64]),
     ] {
         let directory = tempfile::tempdir().expect("there is room for a directory");
         let settings = Settings::default().durability(durability);
-        let store = SqliteStore::open_with(directory.path(), settings).expect("a new store opens");
-        measure(criterion, name, &store, present);
+        let open = || SqliteStore::open_with(directory.path(), settings).expect("a new store opens");
+        measure(criterion, name, at, sizes, || Filled::new(open(), present));
     }
 }
 
 /// A store and how many messages it has been given.
-struct Filled<'s, S> {
+struct Filled<S> {
     runtime: Runtime,
-    store: &'s S,
+    store: S,
     owner: Ownership,
     last: u64,
 }
 
-impl<S: Store> Filled<'_, S> {
+impl<S: Store> Filled<S> {
+    fn new(store: S, present: u64) -> Self {
+        let runtime = Builder::new_current_thread().build().expect("a runtime without drivers starts");
+        let acquired = store.acquire(ShardId(0), NodeId(1), samples::at(0), Duration::from_secs(10));
+        let owner = runtime.block_on(acquired).expect("a new shard is free");
+        let mut filled = Self { runtime, store, owner, last: 0 };
+        while filled.last < present {
+            filled.publish(10_000.min(present - filled.last));
+        }
+        filled
+    }
+
+    fn publish(&mut self, count: u64) {
+        let changes = self.publishes(count);
+        self.commit(&changes);
+    }
+
     /// Changes that publish the next messages.
     fn publishes(&mut self, count: u64) -> Vec<Change> {
         let first = self.last + 1;
@@ -85,21 +106,34 @@ impl<S: Store> Filled<'_, S> {
         (first..=self.last).flat_map(samples::publish).collect()
     }
 
+    /// Changes that hand out the last messages.
+    fn claims(&self, count: u64) -> Vec<Change> {
+        let grant = Grant { end: None, ..samples::spent_grant() };
+        self.last_deliveries(count, |n, delivery| {
+            delivery.state = State::Leased;
+            delivery.grant = Some(grant.clone());
+            delivery.receipts.presented = Some(samples::at(n));
+        })
+    }
+
     /// Changes that acknowledge the last messages.
     fn acks(&self, count: u64) -> Vec<Change> {
-        let acked = (self.last - count + 1..=self.last).map(|n| {
-            let mut delivery = Delivery {
-                state: State::Done,
-                attempt: 1,
-                grant: Some(samples::spent_grant()),
-                ..samples::delivery(n)
-            };
+        self.last_deliveries(count, |n, delivery| {
+            delivery.state = State::Done;
+            delivery.grant = Some(samples::spent_grant());
             delivery.receipts.presented = Some(samples::at(n));
             delivery.receipts.seen = Some(samples::at(n + 1));
             delivery.receipts.settled = Some(samples::at(n + 1));
-            Change::Put(Row::Delivery(Box::new(delivery)))
+        })
+    }
+
+    fn last_deliveries(&self, count: u64, change: impl Fn(u64, &mut Delivery)) -> Vec<Change> {
+        let changed = (self.last - count + 1..=self.last).map(|n| {
+            let mut delivery = Delivery { attempt: 1, ..samples::delivery(n) };
+            change(n, &mut delivery);
+            Change::Put(Row::Delivery(Arc::new(delivery)))
         });
-        acked.collect()
+        changed.collect()
     }
 
     fn commit(&self, changes: &[Change]) {
@@ -107,38 +141,35 @@ impl<S: Store> Filled<'_, S> {
     }
 }
 
-fn measure(criterion: &mut Criterion<Cpu>, name: &str, store: &impl Store, present: u64) {
-    let runtime = Builder::new_current_thread().build().expect("a runtime without drivers starts");
-    let acquired = store.acquire(ShardId(0), NodeId(1), samples::at(0), Duration::from_secs(10));
-    let owner = runtime.block_on(acquired).expect("a new shard is free");
-    let mut filled = Filled { runtime, store, owner, last: 0 };
-    while filled.last < present {
-        let changes = filled.publishes(10_000.min(present - filled.last));
-        filled.commit(&changes);
-    }
+fn measure<S: Store>(
+    criterion: &mut Criterion<Cpu>,
+    name: &str,
+    at: &str,
+    sizes: &[u64],
+    fill: impl FnOnce() -> Filled<S>,
+) {
+    // Filled by the first that is measured: a filter may leave out all.
+    let filled = LazyCell::new(|| RefCell::new(fill()));
     let mut group = criterion.benchmark_group(name);
-    for size in SIZES {
-        group.throughput(Throughput::Elements(size));
-        group.bench_function(format!("publish_{size}"), |bencher| {
-            let filled = std::cell::RefCell::new(&mut filled);
-            bencher.iter_batched(
-                || filled.borrow_mut().publishes(size),
-                |changes| filled.borrow().commit(&changes),
-                BatchSize::PerIteration,
-            );
+    for &size in sizes {
+        let mut commit = |verb: &str, changes: fn(&mut Filled<S>, u64) -> Vec<Change>| {
+            group.throughput(Throughput::Elements(size));
+            group.bench_function(format!("{verb}_{size}{at}"), |bencher| {
+                bencher.iter_batched(
+                    || changes(&mut filled.borrow_mut(), size),
+                    |changes| filled.borrow().commit(&changes),
+                    BatchSize::PerIteration,
+                );
+            });
+        };
+        commit("commit", Filled::publishes);
+        commit("claim", |filled, size| {
+            filled.publish(size);
+            filled.claims(size)
         });
-        group.bench_function(format!("ack_{size}"), |bencher| {
-            let filled = std::cell::RefCell::new(&mut filled);
-            bencher.iter_batched(
-                || {
-                    let mut filled = filled.borrow_mut();
-                    let changes = filled.publishes(size);
-                    filled.commit(&changes);
-                    filled.acks(size)
-                },
-                |changes| filled.borrow().commit(&changes),
-                BatchSize::PerIteration,
-            );
+        commit("ack", |filled, size| {
+            filled.publish(size);
+            filled.acks(size)
         });
     }
     group.finish();

@@ -56,8 +56,13 @@ struct Kept {
 #[derive(Default)]
 struct Shard {
     epoch: u64,
+    /// When it was last acquired.
+    since: Timestamp,
     rows: BTreeMap<RowKey, Row>,
     log: BTreeMap<Seq, Event>,
+    /// The last place taken in it, and up to which only events of sessions are left.
+    head: Seq,
+    floor: Seq,
 }
 
 impl MemoryStore {
@@ -99,10 +104,32 @@ impl Shard {
                 self.rows.remove(key);
             }
             Change::Append(event) => {
-                self.log.insert(event.seq, event.clone());
+                // What was trimmed comes back no more, if its batch does.
+                if event.seq > self.floor || event.session.is_some() {
+                    self.log.insert(event.seq, event.clone());
+                }
+                self.head = self.head.max(event.seq);
+            }
+            Change::Trim(scope, up_to) => {
+                let goes = |event: &Event| match scope {
+                    Scope::All => event.session.is_none(),
+                    Scope::Session(_) => scope.contains(event),
+                };
+                self.log.retain(|seq, event| seq > up_to || !goes(event));
+                if *scope == Scope::All {
+                    self.floor = self.floor.max(*up_to);
+                }
             }
             other => unreachable!("a change this version does not know: {other:?}"),
         }
+    }
+
+    fn floor_of(&self, scope: Scope) -> Seq {
+        let first = match scope {
+            Scope::All => None,
+            Scope::Session(_) => self.log.range(..=self.floor).find(|(_, event)| scope.contains(event)),
+        };
+        first.map_or(self.floor, |(seq, _)| Seq(seq.0 - 1))
     }
 
     fn live(&self, after: Option<RowKey>, limit: usize) -> Vec<Row> {
@@ -131,13 +158,14 @@ impl Store for MemoryStore {
         &self,
         shard: ShardId,
         node: NodeId,
-        _now: Timestamp,
+        now: Timestamp,
         _ttl: Duration,
     ) -> Result<Ownership, StoreError> {
         let mut kept = self.kept();
         let kept = kept.shards.entry(shard).or_default();
         kept.epoch += 1;
-        Ok(Ownership { shard, node, epoch: kept.epoch })
+        kept.since = kept.since.max(now);
+        Ok(Ownership { shard, node, epoch: kept.epoch, since: kept.since })
     }
 
     async fn renew(&self, owner: &Ownership, _now: Timestamp, _ttl: Duration) -> Result<(), StoreError> {
@@ -161,7 +189,7 @@ impl Store for MemoryStore {
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
         let kept = self.kept();
         let Some(shard) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
-        let message = |message: &Message| Ok(Row::Message(Box::new(message.clone())));
+        let message = |message: &Message| Ok(Row::Message(Arc::new(message.clone())));
         Ok(match index {
             Index::Sessions { before } => sessions(shard, before, limit),
             Index::Messages { session, before } => {
@@ -178,6 +206,13 @@ impl Store for MemoryStore {
                 deliveries(shard, wanted, first, limit)
             }
             Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
+            Index::Retiring { after, until } => retiring(shard, after, until, limit),
+            Index::ClosedSessions { until } => closed(shard, until, limit),
+            Index::Readers { session } => {
+                let readers = shard.rows.values();
+                let of_it = |row: &&Row| matches!(row, Row::Reader(reader) if reader.session == session);
+                readers.filter(of_it).take(limit).cloned().collect()
+            }
             Index::Live { after } => shard.live(after, limit),
             other => unreachable!("an index this version does not know: {other:?}"),
         })
@@ -208,8 +243,7 @@ impl Store for MemoryStore {
         let Some(shard) = kept.shards.get(&shard) else { return Ok(LogPage::default()) };
         let later = shard.log.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, event)| event);
         let events = later.filter(|event| scope.contains(event)).take(limit).cloned().collect();
-        let head = shard.log.last_key_value().map_or(Seq::ZERO, |(seq, _)| *seq);
-        Ok(LogPage { events, floor: Seq::ZERO, head })
+        Ok(LogPage { events, floor: shard.floor_of(scope), head: shard.head })
     }
 }
 
@@ -250,7 +284,38 @@ fn deliveries(shard: &Shard, wanted: impl Fn(&Delivery) -> bool, first: First, l
     if first == First::Newest {
         found.reverse();
     }
-    found.into_iter().take(limit).map(|delivery| Row::Delivery(Box::new(delivery.clone()))).collect()
+    found.into_iter().take(limit).map(|delivery| Row::Delivery(Arc::new(delivery.clone()))).collect()
+}
+
+/// Soonest first.
+fn retiring(shard: &Shard, after: Option<(Timestamp, Seq)>, until: Timestamp, limit: usize) -> Vec<Row> {
+    let mut found: Vec<_> = shard
+        .rows
+        .values()
+        .filter_map(|row| match row {
+            Row::Delivery(delivery) => {
+                Some((delivery.retire_at.filter(|at| *at <= until)?, delivery.seq, row))
+            }
+            _ => None,
+        })
+        .collect();
+    found.retain(|(at, seq, _)| after.is_none_or(|after| (*at, *seq) > after));
+    found.sort_unstable_by_key(|(at, seq, _)| (*at, *seq));
+    found.into_iter().take(limit).map(|(_, _, row)| row.clone()).collect()
+}
+
+/// Closed first, first.
+fn closed(shard: &Shard, until: Timestamp, limit: usize) -> Vec<Row> {
+    let mut found: Vec<_> = shard
+        .rows
+        .values()
+        .filter_map(|row| match row {
+            Row::Session(session) => Some((session.closed_at.filter(|at| *at <= until)?, session.id, row)),
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable_by_key(|(at, id, _)| (*at, *id));
+    found.into_iter().take(limit).map(|(_, _, row)| row.clone()).collect()
 }
 
 /// Soonest forgotten first.

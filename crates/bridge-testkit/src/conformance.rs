@@ -71,6 +71,7 @@ macro_rules! store_conformance {
             a_commit_returns_only_when_others_can_see_it
             every_acquisition_raises_the_epoch
             the_epoch_rises_over_reopening
+            the_time_of_owners_does_not_go_back
             an_old_epoch_is_fenced_and_changes_nothing
             an_epoch_that_never_was_is_fenced
             an_old_epoch_is_fenced_after_reopening
@@ -85,6 +86,11 @@ macro_rules! store_conformance {
             an_event_in_a_taken_place_is_the_same_event_again
             an_event_never_replaces_another
             an_empty_log_has_no_head
+            the_log_is_trimmed_but_for_sessions
+            the_events_of_a_session_are_trimmed_alone
+            the_floor_of_a_session_is_where_it_begins
+            trimming_takes_nothing_but_events
+            trimming_twice_equals_once
             a_publish_is_the_same_in_one_commit_or_in_several
             each_part_of_a_publish_goes_by_itself
             a_delivery_changes_beside_its_message
@@ -100,6 +106,9 @@ macro_rules! store_conformance {
             messages_of_a_session_are_listed_newest_first
             deliveries_are_listed_by_state
             remembered_publishes_are_listed_when_their_time_has_passed
+            deliveries_are_listed_when_they_are_to_be_looked_at
+            closed_sessions_are_listed_when_their_time_has_passed
+            readers_of_a_session_are_listed
             live_rows_are_seen_without_owning_the_shard
             large_messages_end_a_scan_early
         }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bridge_core::{Address, Change, Delivery, DeliveryId, Event, Mailbox, Row, RowKey, Seq};
+use bridge_core::{
+    Address, Change, Delivery, DeliveryId, Event, Mailbox, Row, RowKey, Scope, Seq, Timestamp,
+};
 
 /// A store reduced to what a simulation needs: it applies whole batches, at once.
 #[derive(Debug, Default)]
@@ -11,17 +13,33 @@ pub struct Disk {
     /// Deliveries that are not over, by mailbox.
     unsettled: BTreeMap<Address, BTreeSet<DeliveryId>>,
     log: Vec<Event>,
+    /// Up to here only events of sessions are left.
+    floor: Seq,
     head: Seq,
     epoch: u64,
+    /// When it was last acquired.
+    since: Timestamp,
+}
+
+/// What a batch has replaced and removed.
+#[derive(Debug, Default)]
+pub struct Replaced {
+    /// The rows that it wrote or deleted, as they were.
+    pub rows: Vec<(RowKey, Option<Row>)>,
+    /// The events that it removed.
+    pub trimmed: Vec<Event>,
 }
 
 impl Disk {
-    /// Applies a batch; gives the rows it wrote or deleted as they were.
+    /// Applies a batch of the owner with this epoch; gives what it replaced and removed. Nothing changes if another has come since.
     ///
     /// # Panics
     /// If an event does not follow the last one: the shard left a hole in its log.
-    pub fn apply(&mut self, changes: &[Change]) -> Vec<(RowKey, Option<Row>)> {
-        let mut replaced = Vec::new();
+    pub fn apply(&mut self, epoch: u64, changes: &[Change]) -> Option<Replaced> {
+        if epoch < self.epoch {
+            return None;
+        }
+        let Replaced { rows: mut replaced, mut trimmed } = Replaced::default();
         for change in changes {
             match change {
                 Change::Put(row) => {
@@ -30,6 +48,7 @@ impl Disk {
                     replaced.push((row.key(), before));
                 }
                 Change::Delete(key) => replaced.push((key.clone(), self.rows.remove(key))),
+                Change::Trim(scope, up_to) => trimmed.extend(self.trim(*scope, *up_to)),
                 Change::Append(event) => {
                     assert_eq!(event.seq, self.head.next(), "the log has a hole before {event:?}");
                     self.head = event.seq;
@@ -38,7 +57,18 @@ impl Disk {
                 other => unreachable!("a change that the simulation does not know: {other:?}"),
             }
         }
-        replaced
+        Some(Replaced { rows: replaced, trimmed })
+    }
+
+    fn trim(&mut self, scope: Scope, up_to: Seq) -> Vec<Event> {
+        let goes = |event: &Event| match scope {
+            Scope::All => event.session.is_none(),
+            Scope::Session(_) => scope.contains(event),
+        };
+        if scope == Scope::All {
+            self.floor = self.floor.max(up_to);
+        }
+        self.log.extract_if(.., |event| event.seq <= up_to && goes(event)).collect()
     }
 
     fn note(&mut self, row: &Row) {
@@ -51,10 +81,13 @@ impl Disk {
         }
     }
 
-    /// Begins another life; gives its number.
-    pub fn acquire(&mut self) -> u64 {
+    /// Begins another life; gives its number, and the time that it begins at: no owner's clock goes back behind what the log
+    /// tells, or behind the time of the last one.
+    pub fn acquire(&mut self, now: Timestamp) -> (u64, Timestamp) {
         self.epoch += 1;
-        self.epoch
+        let told = self.log.last().map_or(now, |last| last.at);
+        self.since = self.since.max(now).max(told);
+        (self.epoch, self.since)
     }
 
     /// The rows a shard is loaded from.
@@ -111,9 +144,14 @@ impl Disk {
         })
     }
 
-    /// The whole log.
+    /// The log, as far as it is kept.
     pub fn log(&self) -> &[Event] {
         &self.log
+    }
+
+    /// Up to here only events of sessions are left of it.
+    pub fn floor(&self) -> Seq {
+        self.floor
     }
 
     /// The last place taken in it.
@@ -121,14 +159,16 @@ impl Disk {
         self.head
     }
 
-    /// A copy that keeps the rows and where the log ends, but not what the log has told.
+    /// A copy that keeps the rows and where the log begins and ends, but not what the log has told.
     pub(crate) fn without_past(&self) -> Self {
         Self {
             rows: self.rows.clone(),
             unsettled: self.unsettled.clone(),
             log: Vec::new(),
+            floor: self.floor,
             head: self.head,
             epoch: self.epoch,
+            since: self.since,
         }
     }
 }

@@ -27,6 +27,7 @@ struct Faults {
     broken: Mutex<Option<StoreErrorKind>>,
     /// What cannot be read.
     damaged: Mutex<Vec<RowKey>>,
+    damaged_events: Mutex<Vec<Seq>>,
     /// While true, commits wait.
     held: watch::Sender<bool>,
 }
@@ -47,6 +48,7 @@ impl<S: Store> FaultyStore<S> {
             commits: Mutex::default(),
             broken: Mutex::default(),
             damaged: Mutex::default(),
+            damaged_events: Mutex::default(),
             held: watch::Sender::new(false),
         };
         Self { inner, faults: Arc::new(faults) }
@@ -73,9 +75,14 @@ impl<S: Store> FaultyStore<S> {
     }
 
     /// Lets nobody [`get`](Store::get) the row with this key any more, nor [`scan`](Store::scan) a page
-    /// that it is on.
+    /// that it is on, unless such pages leave out what is damaged.
     pub fn damage(&self, key: RowKey) {
         lock(&self.faults.damaged).push(key);
+    }
+
+    /// Lets nobody read a page of the log any more that has the event in this place.
+    pub fn damage_event(&self, seq: Seq) {
+        lock(&self.faults.damaged_events).push(seq);
     }
 
     /// Lets commits wait until [`let_go`](Self::let_go) is called.
@@ -143,7 +150,15 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let rows = self.inner.scan(shard, index, limit).await?;
+        let is_due = matches!(
+            index,
+            Index::IdempotencyBefore(_) | Index::Retiring { .. } | Index::ClosedSessions { .. }
+        );
+        let mut rows = self.inner.scan(shard, index, limit).await?;
+        if is_due {
+            let damaged = lock(&self.faults.damaged);
+            rows.retain(|row| !damaged.contains(&row.key()));
+        }
         self.readable(&rows.iter().map(Row::key).collect::<Vec<_>>(), "scan")?;
         Ok(rows)
     }
@@ -171,6 +186,11 @@ impl<S: Store> Store for FaultyStore<S> {
         after: Seq,
         limit: usize,
     ) -> Result<LogPage, StoreError> {
-        self.inner.read_log(shard, scope, after, limit).await
+        let page = self.inner.read_log(shard, scope, after, limit).await?;
+        let damaged = lock(&self.faults.damaged_events);
+        if page.events.iter().any(|event| damaged.contains(&event.seq)) {
+            return Err(error(StoreErrorKind::Corrupt, "read the log"));
+        }
+        Ok(page)
     }
 }

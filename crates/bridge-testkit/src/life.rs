@@ -17,6 +17,7 @@ pub(crate) struct Birth {
     pub(crate) epoch: u64,
     pub(crate) seed: u64,
     pub(crate) rows: Vec<Row>,
+    pub(crate) floor: Seq,
     pub(crate) head: Seq,
     pub(crate) now: Timestamp,
 }
@@ -30,8 +31,8 @@ enum Told {
 
 impl Life {
     pub(crate) fn begin(birth: Birth) -> Self {
-        let Birth { policy, epoch, seed, rows, head, now } = birth.clone();
-        Self { shard: Shard::new(policy, epoch, seed).load(rows, head, now), birth, past: Vec::new() }
+        let Birth { policy, epoch, seed, rows, floor, head, now } = birth.clone();
+        Self { shard: Shard::new(policy, epoch, seed).load(rows, floor, head, now), birth, past: Vec::new() }
     }
 
     /// Another shard to which the same has happened.

@@ -13,9 +13,9 @@
 //! | I7 | what somebody may have goes to whoever waits for it, and nobody gets more than it may hold | [`Oracle::served`], `leases` |
 //! | I8 | nothing starves while somebody takes; the urgent goes first, keys and mailboxes take turns, every eighth is the oldest | [`Oracle::at_the_end`], [`Oracle::in_turn_of_all`] |
 //! | I9 | one key, one result | [`Oracle::answered`] |
-//! | I10 | the log only grows, and is silent about leases in memory | `log`, `leases` |
+//! | I10 | the log only grows but for what is trimmed in its time, and is silent about leases in memory | `log`, `leases`, `retention` |
 //! | I11 | one answer a delivery, and it is there | `log`, `rows` |
-//! | I12 | nothing is removed that is still needed | `rows`, `mailboxes` |
+//! | I12 | nothing is removed that is still needed | `rows`, `mailboxes`, `retention` |
 //! | I13 | all this after a crash at any point; what was granted is durable, or counts all the same | [`Oracle::answered`], `leases`, and by judging every life of a shard |
 //! | I14 | the same seed, the same trace | [`compare`](crate::twin), and by playing a seed twice |
 //! | I15 | memory is what a load would give, and what is told of it is so | [`compare`](crate::twin), [`Oracle::counts`], [`Oracle::views`], [`Oracle::reason`] |
@@ -24,6 +24,7 @@ mod answers;
 mod leases;
 mod log;
 mod mailboxes;
+mod retention;
 mod rows;
 mod stands;
 mod turns;
@@ -70,9 +71,17 @@ pub struct Oracle {
     evidence: BTreeMap<Address, Timestamp>,
     /// Who is there, as the log told.
     present: BTreeMap<SessionId, bool>,
+    /// The latest time of any owner. The next one's clock may stand before it: what was over once is not promised again.
+    latest: Timestamp,
     /// What has a place and is not over.
     lanes: BTreeMap<Lane, BTreeMap<Seq, DeliveryId>>,
     terminal: BTreeMap<DeliveryId, State>,
+    /// When it ended.
+    ended: BTreeMap<DeliveryId, Timestamp>,
+    /// Messages that were removed in their time.
+    retired: BTreeSet<MessageId>,
+    /// Up to where the log was trimmed.
+    floor: Seq,
     batches: BTreeMap<Lease, BTreeMap<DeliveryId, Grant>>,
     hands: BTreeMap<Consumer, BTreeSet<DeliveryId>>,
     /// Leases that stand in no row.
@@ -86,7 +95,7 @@ pub struct Oracle {
     presented: BTreeSet<Lease>,
     /// All that the last step has granted.
     fresh: BTreeSet<Lease>,
-    /// Mailboxes that this step was told to change, with the rules they were given.
+    /// Mailboxes that this step was told to change, with the rules they may have been given.
     touched: BTreeMap<Address, Vec<MailboxSettings>>,
     /// Those that it was told to remove.
     deleting: BTreeSet<Address>,
@@ -156,8 +165,12 @@ impl Oracle {
             lost: BTreeMap::new(),
             evidence: BTreeMap::new(),
             present: BTreeMap::new(),
+            latest: Timestamp::default(),
             lanes: BTreeMap::new(),
             terminal: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            retired: BTreeSet::new(),
+            floor: Seq::ZERO,
             batches: BTreeMap::new(),
             hands: BTreeMap::new(),
             unrecorded: Unrecorded::new(),
@@ -179,9 +192,11 @@ impl Oracle {
     /// # Errors
     /// A violation of I1, I2, I4, I5, I6, I10, I11 or I12.
     pub fn committed(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
+        self.latest = self.latest.max(world.now());
         self.collect_grants(world, outcome);
         self.let_go_of_closed(world, outcome);
         self.read_log(world, outcome)?;
+        self.read_trimmed(world, outcome)?;
         self.catch_up(world, outcome, |_| true)?;
         self.read_rows(world, outcome)?;
         self.touched.clear();
@@ -206,8 +221,9 @@ impl Oracle {
     }
 
     /// A shard is to hear of a command.
-    pub fn hears(&mut self, command: &Command, now: Timestamp) {
-        self.hears_of_mailbox(command);
+    pub fn hears(&mut self, world: &World, command: &Command) {
+        self.latest = self.latest.max(world.now());
+        self.hears_of_mailbox(world, command);
         match command {
             Command::AnswerLost(lost) => {
                 for lease in &lost.granted {
@@ -218,7 +234,7 @@ impl Oracle {
             Command::Receive(receive) => {
                 for mailbox in &receive.mailboxes {
                     let until = self.evidence.entry(mailbox.clone()).or_default();
-                    *until = (now + receive.wait + receive.linger).max(*until);
+                    *until = (world.now() + receive.wait + receive.linger).max(*until);
                 }
             }
             _ => {}
@@ -236,7 +252,7 @@ impl Oracle {
     /// A violation of I1, I6 or I8.
     pub fn at_the_end(&self, world: &World) -> Result<(), Violation> {
         for message in &self.confirmed {
-            Self::kept(world.disk(), *message)?;
+            self.kept(world.disk(), *message)?;
         }
         for delivery in world.disk().deliveries() {
             let over = delivery.state.is_terminal();

@@ -106,6 +106,8 @@ pub fn delivery(n: u64) -> Delivery {
         last_error: None,
         redrive_of: None,
         redriven_as: None,
+        retire_at: None,
+        message_gone: false,
     }
 }
 
@@ -190,8 +192,8 @@ pub fn handshake(n: u64) -> Handshake {
 pub fn publish(n: u64) -> Vec<Change> {
     vec![
         Change::Append(event(n)),
-        Change::Put(Row::Message(Box::new(message(n)))),
-        Change::Put(Row::Delivery(Box::new(delivery(n)))),
+        Change::Put(Row::Message(Arc::new(message(n)))),
+        Change::Put(Row::Delivery(Arc::new(delivery(n)))),
     ]
 }
 
@@ -231,8 +233,8 @@ pub fn rows() -> Vec<Row> {
     let mut rows = vec![Row::Identity(identity())];
     rows.extend(sessions().into_iter().map(Row::Session));
     rows.extend(mailboxes().into_iter().map(Row::Mailbox));
-    rows.extend(deliveries().into_iter().map(Box::new).map(Row::Delivery));
-    rows.extend(messages().into_iter().map(Box::new).map(Row::Message));
+    rows.extend(deliveries().into_iter().map(Arc::new).map(Row::Delivery));
+    rows.extend(messages().into_iter().map(Arc::new).map(Row::Message));
     rows.extend([
         Row::Idempotency(idempotency(1)),
         Row::Idempotency(IdempotencyRecord {
@@ -351,6 +353,8 @@ pub fn delivery_forms(n: u64) -> Vec<Delivery> {
         progress: full.progress,
         last_error: full.last_error,
         redriven_as: full.redriven_as,
+        retire_at: full.retire_at,
+        message_gone: full.message_gone,
         ..being.clone()
     };
     forms.chain([full]).collect()
@@ -398,6 +402,8 @@ fn full_delivery() -> Delivery {
         last_error: Some("".into()),
         redrive_of: Some(delivery_id(9)),
         redriven_as: Some(delivery_id(9).redriven()),
+        retire_at: Some(at(9)),
+        message_gone: true,
         ..delivery(0)
     }
 }
@@ -454,8 +460,11 @@ pub fn events() -> Vec<Event> {
         EventKind::Cancelled,
         EventKind::Read,
         EventKind::Redriven { successor: delivery_id(1).redriven() },
+        EventKind::TtlChanged { expires_at: Timestamp::MAX },
         EventKind::MessageDeleted,
         EventKind::MailboxPurged { mailbox: address(4), floor: Seq(7) },
+        EventKind::MailboxPaused { mailbox: address(4), by: longest_name() },
+        EventKind::MailboxResumed { mailbox: address(4) },
         EventKind::SessionClosed { unsettled: u32::MAX },
     ];
     for text in texts {

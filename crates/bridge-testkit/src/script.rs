@@ -2,14 +2,16 @@
 //!
 //! A line is a command, `->` and what came of it; what came later to somebody who waited is told behind it. `UPDATE=1` in
 //! the environment rewrites the answers. A word like `m1` names a message, or its newest delivery; `30s`, `10m` are spans, and
-//! in an answer times since the script began. Lines that begin with `#` are for the reader.
+//! in an answer times since the script began. Lines that begin with `#` are for the reader. `repeat 9` does nine times what
+//! follows, commands with `;` between, and tells what came of the last.
 
 mod answers;
 mod commands;
 mod mailboxes;
+mod policy;
 mod words;
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path, sync::Arc};
 
 use bridge_core::{
     Address, Answer, CallId, Delivery, DeliveryId, Event, Lease, MessageId, Policy, Row, RowKey, Seq,
@@ -96,6 +98,12 @@ impl Stage {
     }
 
     fn act(&mut self, line: &str) -> String {
+        if let Some((times, lines)) = line.strip_prefix("repeat ").and_then(|rest| rest.split_once(' ')) {
+            let times = times.parse().unwrap_or_else(|_| panic!("{times} is no number"));
+            let lines: Vec<_> = lines.split("; ").collect();
+            let told = (0..times).flat_map(|_| &lines).map(|line| self.act(line));
+            return told.last().unwrap_or_default();
+        }
         let words = Words::read(line);
         match words.verb {
             "advance" => {
@@ -107,6 +115,13 @@ impl Stage {
                 let outcome = self.world.wake();
                 self.tell_later(None, outcome.answers, &outcome.events)
             }
+            "policy" => {
+                let policy = policy::changed(self.world.policy().clone(), &words);
+                self.world.reload_with(policy);
+                let outcome = self.world.wake();
+                self.tell_later(None, outcome.answers, &outcome.events)
+            }
+            "mailbox" if words.plain.first() == Some(&"limits") => self.limits(&words),
             "show" => self.show(words.word(0)),
             "log" => self.log(&words),
             _ => {
@@ -203,7 +218,7 @@ impl Stage {
             None => self.messages[label],
         };
         let find = |id| match self.world.disk().get(&RowKey::Delivery(id)) {
-            Some(Row::Delivery(delivery)) => Some(*delivery),
+            Some(Row::Delivery(delivery)) => Some(Arc::unwrap_or_clone(delivery)),
             _ => None,
         };
         std::iter::successors(find(DeliveryId::of(id, 0)), |delivery| delivery.redriven_as.and_then(find))
@@ -215,6 +230,14 @@ impl Stage {
             Some(_) => self.chain(label).last().map_or(DeliveryId(1), |delivery| delivery.id),
             None => DeliveryId(1),
         }
+    }
+
+    /// The delivery that a line speaks of: the newest of its message, unless it says `first`.
+    fn life(&self, words: &Words<'_>) -> DeliveryId {
+        let first = words.plain.contains(&"first").then(|| self.chain(words.word(0)));
+        first
+            .and_then(|chain| chain.first().map(|first| first.id))
+            .unwrap_or_else(|| self.newest(words.word(0)))
     }
 
     /// The lease of an attempt, the newest that was granted if none is named.

@@ -6,6 +6,7 @@
 mod clients;
 mod mailboxes;
 mod policies;
+mod retention;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -30,7 +31,7 @@ use crate::{
     oracle::{Oracle, Violation, hold},
     rng::Rng,
     twin,
-    world::{Crash, Outcome, World},
+    world::{Crash, Hanging, Outcome, World},
 };
 
 /// How a simulation went.
@@ -123,6 +124,8 @@ struct Sim {
     parked: BTreeMap<CallId, (Receive, Timestamp)>,
     /// Of their mailboxes those that may have gone meanwhile.
     gone: BTreeMap<CallId, BTreeSet<Address>>,
+    /// What the last owner wrote when it was replaced, and has not come to the store yet.
+    late: Option<Hanging>,
 }
 
 /// What becomes of a step.
@@ -136,6 +139,8 @@ enum Fate {
     Dies(Crash),
     /// The commit fails: the shard is dropped, its owner lives on.
     Fails(Crash),
+    /// It does not reach the store before another owner does, who knows another time.
+    Moves,
 }
 
 impl Sim {
@@ -146,7 +151,7 @@ impl Sim {
             rng,
             world: World::new(policy.clone(), seed),
             oracle: Oracle::new(policy),
-            clients: Clients::default(),
+            clients: Clients::of(seed),
             trace,
             queue: VecDeque::new(),
             again: Vec::new(),
@@ -154,6 +159,7 @@ impl Sim {
             tries: BTreeMap::new(),
             parked: BTreeMap::new(),
             gone: BTreeMap::new(),
+            late: None,
         }
     }
 
@@ -167,6 +173,7 @@ impl Sim {
             if self.again.is_empty() && self.rng.chance(25) {
                 self.let_pass()?;
             }
+            self.arrive()?;
             self.step()?;
         }
         self.wind_up()
@@ -203,6 +210,7 @@ impl Sim {
             2..4 => Fate::Dies(Crash::AfterCommit),
             4..6 => Fate::Fails(Crash::BeforeCommit),
             6..8 => Fate::Fails(Crash::AfterCommit),
+            8..9 => Fate::Moves,
             _ => Fate::Good,
         };
         if fate != Fate::Good || self.rng.chance(3) {
@@ -237,7 +245,7 @@ impl Sim {
                 }
                 _ => None,
             };
-            self.oracle.hears(command, self.world.now());
+            self.oracle.hears(&self.world, command);
             self.asked.insert(*call, (command.clone(), newest));
         }
         let alone = requests.len() == 1 && self.world.next_timeout().is_none_or(|at| at > self.world.now());
@@ -245,21 +253,50 @@ impl Sim {
         if fate != Fate::Calm {
             self.act();
         }
-        if let Fate::Dies(crash) | Fate::Fails(crash) = fate {
-            if crash == Crash::AfterCommit {
+        match fate {
+            Fate::Good | Fate::Calm => {
+                let outcome = self.world.commit(step);
+                self.judge(&outcome, alone)?;
+                self.hear(outcome);
+                return self.nobody_waits_in_vain();
+            }
+            Fate::Dies(Crash::AfterCommit) | Fate::Fails(Crash::AfterCommit) => {
                 let outcome = self.world.commit(step);
                 self.oracle.committed(&self.world, &outcome)?;
                 self.compare()?;
             }
-            self.world.reload();
-            self.oracle.reloaded(&self.world);
-            self.lose(fate);
-            return self.oracle.wakes(&self.world);
+            Fate::Dies(Crash::BeforeCommit) | Fate::Fails(Crash::BeforeCommit) => {}
+            Fate::Moves => self.late = Some(self.world.hang(step)),
         }
-        let outcome = self.world.commit(step);
-        self.judge(&outcome, alone)?;
-        self.hear(outcome);
-        self.nobody_waits_in_vain()
+        self.next_life(fate)
+    }
+
+    /// The shard is loaded again, after a while.
+    fn next_life(&mut self, fate: Fate) -> Result<(), Violation> {
+        if self.rng.chance(30) {
+            let down = self.some_time();
+            self.note(|trace| writeln!(trace, "nobody owns the shard for {down:?}"));
+            self.world.pass(down);
+        }
+        // Another process has another clock.
+        if !matches!(fate, Fate::Fails(_)) && self.rng.chance(30) {
+            let back = Duration::from_secs(self.rng.below(90));
+            self.world.set_clock(self.world.now() - back);
+        }
+        self.world.reload();
+        let now = self.world.now();
+        self.note(|trace| writeln!(trace, "the next owner's clock stands at {now:?}"));
+        self.oracle.reloaded(&self.world);
+        self.lose(fate);
+        self.oracle.wakes(&self.world)
+    }
+
+    /// What was written by an owner that was replaced may come at any time, and must change nothing.
+    fn arrive(&mut self) -> Result<(), Violation> {
+        let Some(late) = self.late.take_if(|_| self.rng.chance(20)) else { return Ok(()) };
+        self.note(|trace| writeln!(trace, "what the last owner wrote comes to the store"));
+        hold!("I3", self.world.arrive(&late), "a step of an owner that was replaced was applied");
+        Ok(())
     }
 
     /// What the owner of a shard still has when it is gone. One that lives on asks again for those who wait for messages, and
@@ -268,7 +305,7 @@ impl Sim {
         let parked = mem::take(&mut self.parked);
         let asked = mem::take(&mut self.asked);
         self.tries.clear();
-        if let Fate::Dies(_) = fate {
+        if let Fate::Dies(_) | Fate::Moves = fate {
             self.queue.clear();
             self.again.clear();
             return;
@@ -307,18 +344,27 @@ impl Sim {
             if alone {
                 self.oracle.refused(answer, outcome)?;
                 self.oracle.counts(self.world.disk(), answer)?;
+                self.oracle.retired(&self.world, command, answer)?;
                 self.oracle.views(&self.world, command, answer)?;
                 if let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer) {
                     let replaced = received.directive.reason == DirectiveReason::Replaced;
-                    if received.granted.is_empty() && !replaced {
-                        self.oracle.nothing_for(&self.world, receive)?;
+                    let left = self.what_is_left(*call, receive);
+                    if let Some(left) = left.filter(|_| received.granted.is_empty() && !replaced) {
+                        self.oracle.nothing_for(&self.world, &left)?;
                     }
                 }
                 if let Answer::Why(Ok(why)) = answer {
                     let mailbox = self.world.disk().deliveries().find(|row| row.id == why.delivery);
                     let mailbox = mailbox.map(|row| row.mailbox.clone());
-                    let waiting = self.parked.values().map(|(receive, _)| receive);
-                    let waiting = waiting.filter(|receive| {
+                    let unknown = self.parked.iter().any(|(call, (receive, _))| {
+                        let asked = receive.mailboxes.iter().any(|asked| Some(asked) == mailbox.as_ref());
+                        asked && self.what_is_left(*call, receive).is_none()
+                    });
+                    if unknown {
+                        continue;
+                    }
+                    let waiting = self.waiting();
+                    let waiting = waiting.iter().map(|(_, receive, _)| receive).filter(|receive| {
                         receive.mailboxes.iter().any(|asked| Some(asked) == mailbox.as_ref())
                     });
                     self.oracle.reason(&self.world, why, waiting)?;
@@ -386,20 +432,30 @@ impl Sim {
         }
     }
 
-    fn nobody_waits_in_vain(&mut self) -> Result<(), Violation> {
-        let waiting: Vec<_> = self
+    /// The receives that wait, for what is left of their mailboxes, and until when.
+    fn waiting(&self) -> Vec<(CallId, Receive, Timestamp)> {
+        let waiting = self
             .parked
             .iter()
-            .map(|(call, (receive, until))| {
-                let mut receive = receive.clone();
-                let gone = self.gone.get(call);
-                let left = |mailbox: &Address| !gone.is_some_and(|gone| gone.contains(mailbox));
-                if receive.mailboxes.iter().any(left) {
-                    receive.mailboxes.retain(left);
-                }
-                (*call, receive, *until)
-            })
-            .collect();
+            .filter_map(|(call, (receive, until))| Some((*call, self.what_is_left(*call, receive)?, *until)));
+        waiting.collect()
+    }
+
+    /// What a receive still asks for. Where all of its mailboxes may have gone, one of them has not, and nobody knows which.
+    fn what_is_left(&self, call: CallId, receive: &Receive) -> Option<Receive> {
+        let mut receive = receive.clone();
+        let gone = self.gone.get(&call);
+        let left = |mailbox: &Address| !gone.is_some_and(|gone| gone.contains(mailbox));
+        if receive.mailboxes.iter().any(left) {
+            receive.mailboxes.retain(left);
+        } else if receive.mailboxes.iter().any(|mailbox| *mailbox != receive.mailboxes[0]) {
+            return None;
+        }
+        Some(receive)
+    }
+
+    fn nobody_waits_in_vain(&mut self) -> Result<(), Violation> {
+        let waiting = self.waiting();
         let waiting = waiting.iter().map(|(call, receive, until)| (*call, receive, *until));
         self.oracle.served(&self.world, waiting)
     }
@@ -415,15 +471,19 @@ impl Sim {
         twin::compare(&self.world, &parked, self.oracle.unrecorded())
     }
 
-    fn let_pass(&mut self) -> Result<(), Violation> {
-        let time = match self.rng.below(100) {
+    fn some_time(&mut self) -> Duration {
+        match self.rng.below(100) {
             0 => Duration::from_secs(8 * 24 * 3600),
             1 => Duration::from_secs(25 * 3600),
             2..4 => Duration::from_secs(13 * 3600),
             4..14 => Duration::from_secs(self.rng.below(90)),
             14..55 => Duration::from_secs(self.rng.below(12)),
             _ => Duration::from_millis(self.rng.below(2_000)),
-        };
+        }
+    }
+
+    fn let_pass(&mut self) -> Result<(), Violation> {
+        let time = self.some_time();
         self.note(|trace| writeln!(trace, "pass {time:?}"));
         // Sometimes the shard sleeps in, and everything is due at once.
         if self.rng.chance(20) {
@@ -472,7 +532,7 @@ impl Sim {
             let take = if mailbox.is_work() {
                 Command::Receive(last(mailbox, round))
             } else {
-                Command::Read(mailbox, head)
+                Command::Read(mailbox.session().expect("only a conversation's mailbox is read"), head)
             };
             let before = self.clients.held.len();
             let requests = [resume, take].map(|command| self.world.request(command));

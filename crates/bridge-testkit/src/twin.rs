@@ -3,7 +3,7 @@
 //!
 //! What a load may forget, or do otherwise, stands in `plain`, `happened` and `Pair::forget`, and nowhere else.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bridge_core::{
     Address, Answer, CallId, Cancelled, Command, Consumer, Delivery, Event, EventKind, Granted, Lease,
@@ -58,7 +58,7 @@ fn hold_the_same_but_leases(world: &World, unrecorded: &Unrecorded) -> Result<()
         hold!("I15", is_so, "the living shard holds {held:?}, and has granted {lease:?}");
         let stored = world.disk().look(&RowKey::Delivery(held.id));
         let less = stored.map(|stored| match stored {
-            Row::Delivery(stored) => Row::Delivery(Box::new(Delivery {
+            Row::Delivery(stored) => Row::Delivery(Arc::new(Delivery {
                 state: stored.state,
                 attempt: stored.attempt,
                 grant: stored.grant.clone(),

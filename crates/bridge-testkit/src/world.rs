@@ -1,6 +1,6 @@
 //! A shard, what survives its crashes, and a clock that jumps.
 
-use std::{collections::BTreeSet, mem, time::Duration};
+use std::{collections::BTreeSet, mem, sync::Arc, time::Duration};
 
 use bridge_core::{
     Address, Answer, CallId, Change, Command, DeliveryId, Effect, Event, Grant, Mailbox, Policy, Request,
@@ -8,7 +8,7 @@ use bridge_core::{
 };
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, Replaced},
     life::{Birth, Life},
 };
 
@@ -30,8 +30,17 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// The rows that the step wrote or deleted, as they were before it.
     pub replaced: Vec<(RowKey, Option<Row>)>,
+    /// What the step removed from the log.
+    pub trimmed: Vec<Event>,
     /// Requests that want rows first.
     pub unready: Vec<Request>,
+}
+
+/// A step on its way to the store: nobody knows yet what becomes of it.
+#[derive(Debug)]
+pub struct Hanging {
+    epoch: u64,
+    changes: Vec<Change>,
 }
 
 /// Where a step is cut off.
@@ -50,9 +59,10 @@ impl World {
     /// An empty world whose back-offs depend on `seed`.
     pub fn new(policy: Policy, seed: u64) -> Self {
         let mut disk = Disk::default();
+        let (epoch, now) = disk.acquire(START);
         let birth =
-            Birth { policy, epoch: disk.acquire(), seed, rows: Vec::new(), head: disk.head(), now: START };
-        Self { life: Life::begin(birth), disk, now: START, calls: 0 }
+            Birth { policy, epoch, seed, rows: Vec::new(), floor: disk.floor(), head: disk.head(), now };
+        Self { life: Life::begin(birth), disk, now, calls: 0 }
     }
 
     /// The time.
@@ -99,7 +109,7 @@ impl World {
     pub fn live(&self) -> impl Iterator<Item = Row> + '_ {
         self.disk.live().map(|mut row| {
             if let Row::Delivery(delivery) = &mut row
-                && let Some(grant) = &mut delivery.grant
+                && let Some(grant) = &mut Arc::make_mut(delivery).grant
             {
                 grant.until = self.lease_end(grant);
             }
@@ -186,7 +196,9 @@ impl World {
 
     /// Makes a step durable and lets its effects out.
     pub fn commit(&mut self, step: Step) -> Outcome {
-        let mut outcome = Outcome { replaced: self.disk.apply(&step.changes), ..Outcome::default() };
+        let applied = self.disk.apply(self.life.birth().epoch, &step.changes);
+        let Replaced { rows: replaced, trimmed } = applied.expect("nobody else has become the owner");
+        let mut outcome = Outcome { replaced, trimmed, ..Outcome::default() };
         for change in step.changes {
             if let Change::Append(event) = change {
                 outcome.events.push(event);
@@ -201,15 +213,38 @@ impl World {
         outcome
     }
 
+    /// Leaves a step on its way to the store.
+    pub fn hang(&self, step: Step) -> Hanging {
+        Hanging { epoch: self.life.birth().epoch, changes: step.changes }
+    }
+
+    /// A step comes to the store after all, which refuses it if it comes too late; tells whether it did.
+    pub fn arrive(&mut self, late: &Hanging) -> bool {
+        self.disk.apply(late.epoch, &late.changes).is_none()
+    }
+
+    /// Goes on by the clock of another machine, or by one that was set, from the next [`reload`](World::reload) on.
+    pub fn set_clock(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
     /// Begins another life of the shard from what survived.
     pub fn reload(&mut self) {
+        self.reload_with(self.policy().clone());
+    }
+
+    /// Begins another life of the shard from what survived, by other numbers.
+    pub fn reload_with(&mut self, policy: Policy) {
+        let (epoch, now) = self.disk.acquire(self.now);
+        self.now = now;
         let birth = Birth {
-            epoch: self.disk.acquire(),
+            epoch,
             seed: self.life.birth().seed.wrapping_add(1),
             rows: self.disk.live().collect(),
+            floor: self.disk.floor(),
             head: self.disk.head(),
-            now: self.now,
-            policy: self.life.birth().policy.clone(),
+            now,
+            policy,
         };
         self.life = Life::begin(birth);
     }
@@ -224,7 +259,7 @@ impl World {
         let keys: BTreeSet<_> = deliveries.map(|id| RowKey::Delivery(*id)).collect();
         let rows = self.life.shard().rows().filter(|row| keys.contains(&row.key()));
         let changes: Vec<_> = rows.map(Change::Put).collect();
-        self.disk.apply(&changes);
+        self.disk.apply(self.life.birth().epoch, &changes);
     }
 
     /// Another world, with a shard that was loaded just now. Its leases end as they do in this one.
@@ -233,9 +268,10 @@ impl World {
         let Birth { policy, seed, .. } = self.life.birth();
         let birth = Birth {
             policy: Policy { reload_lease: Duration::ZERO, ..policy.clone() },
-            epoch: disk.acquire(),
+            epoch: disk.acquire(self.now).0,
             seed: seed.wrapping_add(1),
             rows: self.live().collect(),
+            floor: disk.floor(),
             head: disk.head(),
             now: self.now,
         };
@@ -265,7 +301,13 @@ impl Outcome {
         self.answers.extend(later.answers);
         self.events.extend(later.events);
         self.replaced.extend(later.replaced);
+        self.trimmed.extend(later.trimmed);
         self.unready.extend(later.unready);
+    }
+
+    /// A row as it was before the step, if the step has changed it and there was one.
+    pub(crate) fn before(&self, key: &RowKey) -> Option<&Row> {
+        self.replaced.iter().find(|(changed, _)| changed == key).and_then(|(_, before)| before.as_ref())
     }
 
     /// A mailbox as it was before the step, if the step has changed it.

@@ -120,6 +120,7 @@ impl Shard {
                 attempt: delivery.attempt,
                 until: grant.until,
                 cancel_requested: delivery.cancel_requested,
+                expires_at: delivery.expires_at,
                 consumer: grant.consumer,
             })
             .collect();

@@ -1,6 +1,6 @@
 //! Withdrawing a delivery, and giving a dead one another life.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
 
 use super::{Shard, Step, Subject};
@@ -50,6 +50,9 @@ impl Shard {
         if !matches!(old.state, State::Dead(_) | State::Cancelled) {
             return Err(DeliveryError::WrongState { state: old.state });
         }
+        if old.message_gone {
+            return Err(DeliveryError::MessageGone(id));
+        }
         if let Some(session) = old.mailbox.session().filter(|session| !self.sessions.contains_key(session)) {
             return Err(DeliveryError::SessionClosed(session));
         }
@@ -73,13 +76,19 @@ impl Shard {
             reply: None,
             progress: None,
             last_error: None,
-            redrive_of: Some(id),
+            redrive_of: Some(id).filter(|id| *id != successor),
             redriven_as: None,
+            retire_at: None,
+            message_gone: false,
             ..old.clone()
         };
         old.redriven_as = Some(successor);
-        self.cold.keep(Row::Delivery(Box::new(old.clone())));
-        step.put(Row::Delivery(Box::new(old)));
+        // From now on its successor decides how long it is kept.
+        if !fault!(RedrivenGoes) {
+            old.retire_at = None;
+        }
+        self.cold.keep(Row::Delivery(Arc::new(old.clone())));
+        step.put(Row::Delivery(Arc::new(old)));
         self.insert(new, now, step);
         Ok(successor)
     }

@@ -139,13 +139,22 @@ impl Choice<'_> {
         let kept = self.wish.keeper.and_then(|keeper| self.lanes.ready.kept.get(keeper));
         let keyed = free.into_iter().chain(kept).filter_map(|turns| {
             let is_new = |(priority, key): &(Priority, &Name)| {
-                let is_open = || self.open.contains_key(&(*priority, Some((*key).clone())));
-                *priority <= least && (self.open.is_empty() || !is_open())
+                #[cfg(test)]
+                self.deliveries.looked();
+                self.open.is_empty() || !self.open.contains_key(&(*priority, Some((*key).clone())))
             };
-            let (priority, key) = if oldest {
-                turns.by_place.iter().map(|(_, (priority, key))| (*priority, key)).find(is_new)
+            // What is not urgent enough is not even looked at: there may be very much of it.
+            let urgent = turns.by_turn.iter().take_while(|(priority, ..)| *priority <= least);
+            let mut urgent = urgent.map(|(priority, _, key)| (*priority, key)).filter(is_new);
+            let (priority, key) = if !oldest {
+                urgent.next()
+            } else if least < Priority::BULK {
+                let place = |(priority, key): &(Priority, &Name)| {
+                    self.lanes.keyed[&(*priority, (*key).clone())].next.as_ref().map(|next| next.place)
+                };
+                urgent.min_by_key(place)
             } else {
-                turns.by_turn.iter().map(|(priority, _, key)| (*priority, key)).find(is_new)
+                turns.by_place.iter().map(|(_, (priority, key))| (*priority, key)).find(is_new)
             }?;
             let next = self.lanes.keyed[&(priority, key.clone())].next.as_ref()?;
             Some(Candidate { turn: next.turn, place: next.place, lane: (priority, Some(key.clone())) })

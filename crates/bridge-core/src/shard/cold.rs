@@ -1,12 +1,21 @@
 //! Rows that are not live: fetched for a command, or written lately.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use crate::store::{Row, RowKey};
+use bytes::Bytes;
+
+use crate::{
+    message::{Headers, Message},
+    store::{Row, RowKey},
+};
 
 /// A bounded memory of rows, and of keys that have none.
 ///
-/// *Invariant:* what it says about a key is what the store says once the current step is committed.
+/// *Invariant:* what it says about a key is what the store says once the current step is committed, but for the contents of
+/// messages.
 #[derive(Debug, Default)]
 pub(super) struct Cold {
     rows: BTreeMap<RowKey, Option<Row>>,
@@ -25,7 +34,19 @@ impl Cold {
         self.rows.get(key)?.as_ref()
     }
 
+    /// Of a message all but its content is kept: that can be large, and no rule is about it.
     pub(super) fn insert(&mut self, key: RowKey, row: Option<Row>) {
+        let row = match row {
+            Some(Row::Message(message)) => {
+                let message = Arc::unwrap_or_clone(message);
+                Some(Row::Message(Arc::new(Message {
+                    headers: Headers::new(),
+                    payload: Bytes::new(),
+                    ..message
+                })))
+            }
+            row => row,
+        };
         if self.rows.insert(key.clone(), row).is_none() {
             self.order.push_back(key);
             self.fresh += 1;

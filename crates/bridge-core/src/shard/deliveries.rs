@@ -3,7 +3,7 @@
 //! What each one needs while it waits stands in a slot of its own; what only some have - a lease, receipts, words - lies
 //! apart. Keys and mailboxes that many share are held once.
 //!
-//! *Invariant:* what [`get`](Deliveries::get) gives is what was put in, whole.
+//! *Invariant:* what [`get`](Deliveries::get) gives is what was put in, whole: nothing that is live is to be removed at some time.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 
@@ -35,6 +35,9 @@ pub(super) struct Deliveries {
     /// Keys, senders and types.
     names: Interned<Name>,
     mailboxes: Interned<Address>,
+    /// How often something was looked at to see whether it can go out.
+    #[cfg(test)]
+    pub(super) looks: core::cell::Cell<usize>,
 }
 
 /// One delivery. Times of zero and numbers that are missing cost nothing extra.
@@ -96,7 +99,7 @@ impl Deliveries {
     }
 
     /// Takes in a live delivery, and tells where it is held.
-    pub(super) fn insert(&mut self, delivery: Delivery) -> Slot {
+    pub(super) fn insert(&mut self, delivery: &Delivery) -> Slot {
         let id = delivery.id;
         let held = self.small(delivery);
         let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
@@ -139,6 +142,16 @@ impl Deliveries {
         self.held(slot).id
     }
 
+    /// The place of what is held in a slot, if it has one.
+    pub(super) fn place(&self, slot: Slot) -> Seq {
+        self.held(slot).place
+    }
+
+    /// When a delivery was made: its place in the log.
+    pub(super) fn seq(&self, id: DeliveryId) -> Option<Seq> {
+        self.by_id.get(&id).map(|slot| self.held(*slot).seq)
+    }
+
     /// Bytes of payload of what is held in a slot.
     pub(super) fn size(&self, slot: Slot) -> u32 {
         self.held(slot).size
@@ -167,6 +180,8 @@ impl Deliveries {
 
     /// What the delivery in a slot means for those behind it.
     pub(super) fn stand(&self, slot: Slot, now: Timestamp) -> Stand<'_> {
+        #[cfg(test)]
+        self.looked();
         let held = self.held(slot);
         if held.leased && !fault!(GrantTwice) {
             let grant = held.rest.as_ref().and_then(|rest| rest.grant.as_ref());
@@ -178,6 +193,11 @@ impl Deliveries {
         } else {
             Stand::Paused
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn looked(&self) {
+        self.looks.set(self.looks.get() + 1);
     }
 
     fn held(&self, slot: Slot) -> &Held {
@@ -194,7 +214,7 @@ impl Deliveries {
         Slot::try_from(full + last).expect("what may wait is bounded far below this")
     }
 
-    fn small(&mut self, delivery: Delivery) -> Held {
+    fn small(&mut self, delivery: &Delivery) -> Held {
         let (visible_at, leased) = match delivery.state {
             State::Pending { visible_at } => (visible_at, false),
             _ => (Timestamp::default(), true),
@@ -203,12 +223,12 @@ impl Deliveries {
         let first = DeliveryId::of(delivery.message, 0) == delivery.id;
         let rest = Rest {
             message: (!first).then_some(delivery.message),
-            grant: delivery.grant,
-            attempts: delivery.attempts,
+            grant: delivery.grant.clone(),
+            attempts: delivery.attempts.clone(),
             receipts: Receipts { accepted: Timestamp::default(), ..delivery.receipts },
             reply: delivery.reply,
-            progress: delivery.progress,
-            last_error: delivery.last_error,
+            progress: delivery.progress.clone(),
+            last_error: delivery.last_error.clone(),
             redrive_of: delivery.redrive_of,
             redriven_as: delivery.redriven_as,
         };
@@ -219,10 +239,10 @@ impl Deliveries {
             accepted,
             visible_at,
             expires_at: delivery.expires_at.unwrap_or(NEVER),
-            mailbox: self.mailboxes.intern(delivery.mailbox),
-            from: self.names.intern(delivery.from),
-            kind: self.names.intern(delivery.kind),
-            key: delivery.key.map(|key| self.names.intern(key)),
+            mailbox: self.mailboxes.intern(&delivery.mailbox),
+            from: self.names.intern(&delivery.from),
+            kind: self.names.intern(&delivery.kind),
+            key: delivery.key.as_ref().map(|key| self.names.intern(key)),
             size: delivery.size,
             attempt: delivery.attempt,
             failures: delivery.failures,
@@ -262,6 +282,8 @@ impl Deliveries {
             last_error: rest.last_error.clone(),
             redrive_of: rest.redrive_of,
             redriven_as: rest.redriven_as,
+            retire_at: None,
+            message_gone: false,
         }
     }
 }

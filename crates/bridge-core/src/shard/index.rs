@@ -1,6 +1,6 @@
 //! What is derived from deliveries, kept in step with them in one place.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use super::{
     Batch, Shard, Step,
@@ -36,7 +36,7 @@ impl Shard {
     /// # Panics
     /// If there is no live delivery `id`: a caller has just looked at it.
     pub(super) fn hold(&mut self, id: DeliveryId, now: Timestamp, change: impl FnOnce(&mut Delivery)) {
-        self.change(id, change, |shard, delivery| shard.index(delivery, now));
+        self.change(id, change, |shard, delivery| shard.index(&delivery, now));
     }
 
     /// Looks anew at where a delivery belongs.
@@ -63,29 +63,32 @@ impl Shard {
     }
 
     /// Adds a delivery; the row is written with the step.
-    pub(super) fn insert(&mut self, delivery: Delivery, now: Timestamp, step: &mut Step) {
-        let row = Row::Delivery(Box::new(delivery.clone()));
+    pub(super) fn insert(&mut self, mut delivery: Delivery, now: Timestamp, step: &mut Step) {
+        if delivery.state.is_terminal() {
+            delivery.retire_at = self.retire_at(&delivery, now);
+        }
+        let delivery = Arc::new(delivery);
         let is_leased = delivery.state == State::Leased;
         if delivery.state.is_terminal() {
             self.refresh(&delivery.mailbox, &lane(&delivery), now);
-            self.cold.keep(row.clone());
+            self.cold.keep(Row::Delivery(Arc::clone(&delivery)));
         } else {
-            self.index(delivery, now);
+            self.index(&delivery, now);
         }
         if !(is_leased && fault!(GrantUnsaved)) {
-            step.put(row);
+            step.put(Row::Delivery(delivery));
         }
     }
 
     /// Takes a live delivery into all indexes.
-    pub(super) fn index(&mut self, delivery: Delivery, now: Timestamp) {
+    pub(super) fn index(&mut self, delivery: &Delivery, now: Timestamp) {
         let id = delivery.id;
         if let Some(at) = delivery.expires_at {
             self.timers.set(at, Timer::Expire(id));
         }
         self.pending += usize::from(delivery.state != State::Leased);
         match (delivery.state, &delivery.grant) {
-            (State::Leased, Some(grant)) => self.index_lease(&delivery, grant),
+            (State::Leased, Some(grant)) => self.index_lease(delivery, grant),
             (State::Pending { visible_at }, _) if visible_at > now || delivery.place.is_none() => {
                 self.timers.set(visible_at, Timer::Visible(id));
             }
@@ -99,10 +102,10 @@ impl Shard {
                 inbox.pending_bytes += u64::from(delivery.size);
             }
         }
-        let (mailbox, lane, place) = (delivery.mailbox.clone(), lane(&delivery), delivery.place);
+        let lane = lane(delivery);
         let slot = self.deliveries.insert(delivery);
-        if let Some(inbox) = self.inboxes.get_mut(&mailbox) {
-            match place {
+        if let Some(inbox) = self.inboxes.get_mut(&delivery.mailbox) {
+            match delivery.place {
                 Some(place) => {
                     let placed = Placed { lane: lane.clone(), place, slot };
                     inbox.lanes.insert(placed, &self.deliveries, now);
@@ -112,7 +115,7 @@ impl Shard {
                 }
             }
         }
-        self.refresh(&mailbox, &lane, now);
+        self.refresh(&delivery.mailbox, &lane, now);
     }
 
     /// Looks again at what is next in a lane; somebody may wait for it.

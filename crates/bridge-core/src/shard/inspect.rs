@@ -31,14 +31,13 @@ impl Shard {
         before: Option<Seq>,
         limit: usize,
     ) -> Vec<Delivery> {
-        let held = self.held.values().flatten().filter_map(|id| self.deliveries.get(*id));
+        let held = self.held.values().flatten().filter_map(|id| Some((self.deliveries.seq(*id)?, *id)));
         let mut leased: Vec<_> = held
-            .filter(|delivery| before.is_none_or(|before| delivery.seq < before))
-            .filter(|delivery| mailbox.is_none_or(|mailbox| delivery.mailbox == *mailbox))
+            .filter(|(seq, _)| before.is_none_or(|before| *seq < before))
+            .filter(|(_, id)| mailbox.is_none_or(|mailbox| self.deliveries.is_of(*id, mailbox)))
             .collect();
-        leased.sort_unstable_by_key(|delivery| core::cmp::Reverse(delivery.seq));
-        leased.truncate(limit);
-        leased
+        leased.sort_unstable_by(|a, b| b.cmp(a));
+        leased.iter().take(limit).filter_map(|(_, id)| self.deliveries.get(*id)).collect()
     }
 
     /// Gives the live delivery of a message so much time from now on.

@@ -22,8 +22,8 @@ impl<T> Default for Interned<T> {
 
 impl<T: Ord + Clone> Interned<T> {
     /// The number of `value`, which is in use once more.
-    pub(super) fn intern(&mut self, value: T) -> Number {
-        if let Some(&number) = self.numbers.get(&value) {
+    pub(super) fn intern(&mut self, value: &T) -> Number {
+        if let Some(&number) = self.numbers.get(value) {
             if let Some((_, uses)) = &mut self.values[index(number)] {
                 *uses += 1;
             }
@@ -35,7 +35,7 @@ impl<T: Ord + Clone> Interned<T> {
             count.expect("there are no more values than users")
         });
         self.values[index(number)] = Some((value.clone(), 1));
-        self.numbers.insert(value, number);
+        self.numbers.insert(value.clone(), number);
         number
     }
 

@@ -5,9 +5,13 @@
 //!
 //! *Invariant:* what is said of a lane's next delivery is true of the deliveries as they were when the lane last changed.
 //! Time alone changes it too: a pause that is over is told by its timer, and a message whose time is over is passed when
-//! the choice comes to it.
+//! the choice comes to it. When the lane is looked at next it is put aside, so that many of them are not passed again and again.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::iter;
 
 use super::{
     deliveries::{Deliveries, Slot},
@@ -52,7 +56,7 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     line: BTreeMap<Seq, Slot>,
-    /// What is passed while it is in back-off.
+    /// What is passed: it is in back-off, or was seen to be over.
     aside: BTreeMap<Seq, Slot>,
     pub(super) next: Option<Next>,
 }
@@ -71,7 +75,7 @@ pub(super) struct Next {
 #[derive(Debug, Default)]
 pub(super) struct Loose {
     line: BTreeMap<Seq, Slot>,
-    /// What is in somebody's hands or in back-off.
+    /// What is in somebody's hands or in back-off, or was seen to be over.
     aside: BTreeMap<Seq, Slot>,
     /// The line by type of message, once somebody has asked for some types alone.
     kinds: Option<BTreeSet<(Number, Seq)>>,
@@ -153,19 +157,29 @@ impl Lanes {
 
     /// Looks again at what is next in a lane. One in which that has not changed keeps its turn.
     pub(super) fn refresh(&mut self, (priority, key): &Lane, deliveries: &Deliveries, now: Timestamp) {
-        let Some(key) = key else { return };
+        let Some(key) = key else {
+            if let Some(loose) = self.loose.get_mut(priority) {
+                loose.pass(deliveries, now);
+            }
+            return;
+        };
         let lane = (*priority, key.clone());
         let Some(queue) = self.keyed.get_mut(&lane) else { return };
         let next = queue.find_next(self.rules, deliveries, now);
-        let before = queue.next.as_ref().map(|before| (before.place, before.keeper.as_ref()));
-        if next.map(|(place, _, keeper)| (place, keeper)) != before {
-            if let Some(before) = queue.next.take() {
-                self.ready.remove(&lane, &before);
+        let next = next.map(|(place, slot, keeper)| (place, deliveries.kind(slot), keeper));
+        let before = queue.next.as_ref().map(|next| (next.place, next.kind, next.keeper.as_ref()));
+        let is_same = before.map(|(place, _, keeper)| (place, keeper))
+            == next.map(|(place, _, keeper)| (place, keeper));
+        if next != before && !(is_same && fault!(TypeForgotten)) {
+            let before = queue.next.take();
+            if let Some(before) = &before {
+                self.ready.remove(&lane, before);
             }
-            if let Some((place, slot, keeper)) = next {
-                self.turn += 1;
-                let kind = deliveries.kind(slot);
-                let next = Next { place, kind, keeper: keeper.cloned(), turn: self.turn };
+            if let Some((place, kind, keeper)) = next {
+                // What stands for its type changes with other things of it.
+                let turn = before.filter(|_| is_same).map_or(self.turn + 1, |before| before.turn);
+                self.turn = turn.max(self.turn);
+                let next = Next { place, kind, keeper: keeper.cloned(), turn };
                 self.ready.insert(&lane, &next);
                 queue.next = Some(next);
             }
@@ -198,11 +212,11 @@ impl Lanes {
         firsts.min().map(|(_, slot)| *slot)
     }
 
-    /// Those whose place is not behind `last`, lane by lane.
+    /// Those whose place is not behind `last`, lane by lane and in order within each.
     pub(super) fn up_to(&self, last: Seq) -> impl Iterator<Item = Slot> {
-        let keyed = self.keyed.values().flat_map(|queue| [&queue.line, &queue.aside]);
-        let loose = self.loose.values().flat_map(|loose| [&loose.line, &loose.aside]);
-        keyed.chain(loose).flat_map(move |line| line.range(..=last)).map(|(_, slot)| *slot)
+        let keyed = self.keyed.values().map(|queue| (&queue.line, &queue.aside));
+        let loose = self.loose.values().map(|loose| (&loose.line, &loose.aside));
+        keyed.chain(loose).flat_map(move |(line, aside)| in_order(line, aside, last))
     }
 
     /// The first delivery that what is at `place` of a lane has to wait for.
@@ -237,18 +251,22 @@ impl Lanes {
 }
 
 impl Queue {
-    /// The first delivery that somebody may have, and who alone if those before it are in one pair of hands.
+    /// The first delivery that somebody may have, and who alone if those before it are in one pair of hands. What is over on
+    /// the way there is put aside.
     fn find_next<'a>(
-        &self,
+        &mut self,
         rules: Rules,
         deliveries: &'a Deliveries,
         now: Timestamp,
     ) -> Option<(Seq, Slot, Option<&'a Consumer>)> {
         let mut keeper = None;
-        for (place, slot) in &self.line {
+        let mut over = Vec::new();
+        let mut line = self.line.iter();
+        let next = loop {
+            let Some((place, slot)) = line.next() else { break None };
             match deliveries.stand(*slot, now) {
-                Stand::Ready => return Some((*place, *slot, keeper)),
-                Stand::Over => {}
+                Stand::Ready => break Some((*place, *slot, keeper)),
+                Stand::Over => over.push(*place),
                 Stand::Held(holder)
                     if rules.keeps
                         && holder.named
@@ -256,10 +274,13 @@ impl Queue {
                 {
                     keeper = Some(holder);
                 }
-                Stand::Paused | Stand::Held(_) => return None,
+                Stand::Paused | Stand::Held(_) => break None,
             }
+        };
+        for place in over {
+            self.aside.extend(self.line.remove_entry(&place));
         }
-        None
+        next
     }
 
     /// The first delivery from `place` on and behind `floor`, if one may have it who may have everything before. What waits
@@ -313,6 +334,19 @@ impl Loose {
 
     fn is_empty(&self) -> bool {
         self.line.is_empty() && self.aside.is_empty()
+    }
+
+    /// Puts aside what is over before the first that is not.
+    fn pass(&mut self, deliveries: &Deliveries, now: Timestamp) {
+        while let Some(first) = self.line.first_entry()
+            && matches!(deliveries.stand(*first.get(), now), Stand::Over)
+        {
+            let (place, slot) = first.remove_entry();
+            if let Some(kinds) = &mut self.kinds {
+                kinds.remove(&(deliveries.kind(slot), place));
+            }
+            self.aside.insert(place, slot);
+        }
     }
 
     /// The first delivery from `place` on, of any type or of one of these.
@@ -386,6 +420,22 @@ impl Turns {
     fn is_empty(&self) -> bool {
         self.by_turn.is_empty()
     }
+}
+
+/// What a lane holds up to `last`, in line or aside.
+fn in_order<'a>(
+    line: &'a BTreeMap<Seq, Slot>,
+    aside: &'a BTreeMap<Seq, Slot>,
+    last: Seq,
+) -> impl Iterator<Item = Slot> + 'a {
+    let mut line = line.range(..=last).peekable();
+    let mut aside = aside.range(..=last).peekable();
+    iter::from_fn(move || match (line.peek(), aside.peek()) {
+        (Some(first), Some(other)) if other < first => aside.next(),
+        (None, _) => aside.next(),
+        _ => line.next(),
+    })
+    .map(|(_, slot)| *slot)
 }
 
 /// What a delivery means for those behind it.

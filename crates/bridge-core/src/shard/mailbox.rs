@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use super::{
     Shard, Step, Subject,
     inbox::{Inbox, rules},
+    index::lane,
+    lanes::Placed,
     presence::expect_back,
     timer::Timer,
 };
@@ -15,7 +17,7 @@ use crate::{
     event::EventKind,
     id::{DeliveryId, Name},
     mailbox::{
-        Made, Mailbox, MailboxError, MailboxSettings, MailboxView, Mailboxes, Paused, Presence,
+        Made, Mailbox, MailboxError, MailboxSet, MailboxSettings, MailboxView, Mailboxes, Paused, Presence,
         PresenceState, Purged, SetMailbox,
     },
     policy::MakeMailboxes,
@@ -169,17 +171,19 @@ impl Shard {
 
     pub(super) fn set_mailbox(
         &mut self,
-        set: SetMailbox,
+        set: &SetMailbox,
         now: Timestamp,
         step: &mut Step,
-    ) -> Result<MailboxView, MailboxError> {
-        let SetMailbox { address, settings } = set;
+    ) -> Result<MailboxSet, MailboxError> {
+        let address = &set.address;
         if address.session().is_some() {
-            return Err(MailboxError::OfSession(address));
+            return Err(MailboxError::OfSession(address.clone()));
         }
         let limit = self.policy.max_mailboxes;
-        if let Some(inbox) = self.inboxes.get_mut(&address) {
+        if let Some(inbox) = self.inboxes.get_mut(address) {
             let before = inbox.row.used_at;
+            let stands = if fault!(SettingsReset) { address.default_settings() } else { inbox.row.settings };
+            let settings = set.applied_to(stands);
             let rules_change = rules(&inbox.row.settings) != rules(&settings);
             inbox.row.settings = settings;
             inbox.row.made = Made::ByHand;
@@ -187,28 +191,33 @@ impl Shard {
             step.put(Row::Mailbox(inbox.row.clone()));
             self.timers.clear(before + self.policy.mailbox_ttl, Timer::Unused(address.clone()));
             if rules_change {
-                self.line_up(&address, now);
+                self.line_up(address, now);
             }
             // With other limits somebody who waits may have something.
             self.dirty.insert(address.clone());
-        } else if self.own_mailboxes >= limit {
-            return Err(MailboxError::TooMany { limit });
-        } else {
-            self.make_mailbox(&address, settings, Made::ByHand, now, step);
+            return self.inspect_mailbox(address).map(MailboxSet::Changed);
         }
-        self.inspect_mailbox(&address)
+        if self.own_mailboxes >= limit {
+            return Err(MailboxError::TooMany { limit });
+        }
+        let settings = set.applied_to(address.default_settings());
+        self.make_mailbox(address, settings, Made::ByHand, now, step);
+        self.inspect_mailbox(address).map(MailboxSet::Made)
     }
 
     /// Puts everything that a mailbox holds in line again, by its present rules.
     fn line_up(&mut self, address: &Address, now: Timestamp) {
         let Some(inbox) = self.inboxes.get_mut(address) else { return };
         let new = inbox.lanes.anew(rules(&inbox.row.settings));
-        let slots: Vec<_> = core::mem::replace(&mut inbox.lanes, new).slots().collect();
-        let mut deliveries: Vec<Delivery> =
-            slots.iter().filter_map(|slot| self.deliveries.get(self.deliveries.id(*slot))).collect();
-        deliveries.sort_unstable_by_key(|delivery| delivery.place);
-        for delivery in deliveries {
-            self.reindex(delivery.id, now);
+        let slots = inbox.lanes.slots().map(|slot| (self.deliveries.place(slot), slot));
+        let mut placed: Vec<_> = slots.collect();
+        placed.sort_unstable();
+        inbox.lanes = new;
+        for (place, slot) in placed {
+            let Some(delivery) = self.deliveries.get(self.deliveries.id(slot)) else { continue };
+            let lane = lane(&delivery);
+            inbox.lanes.insert(Placed { lane: lane.clone(), place, slot }, &self.deliveries, now);
+            inbox.lanes.refresh(&lane, &self.deliveries, now);
         }
     }
 
@@ -250,9 +259,15 @@ impl Shard {
     ) -> Result<MailboxView, MailboxError> {
         let inbox = self.inboxes.get_mut(address).ok_or_else(|| MailboxError::Unknown(address.clone()))?;
         if inbox.row.paused.is_some() != by.is_some() {
+            let mailbox = address.clone();
+            let kind = match by.clone() {
+                Some(by) => EventKind::MailboxPaused { mailbox, by },
+                None => EventKind::MailboxResumed { mailbox },
+            };
             inbox.row.paused = by.map(|by| Paused { by, since: now });
             step.put(Row::Mailbox(inbox.row.clone()));
             self.dirty.insert(address.clone());
+            self.tell(Subject::from(address), kind, now, step);
         }
         self.inspect_mailbox(address)
     }
@@ -272,7 +287,7 @@ impl Shard {
             inbox.row.floor = floor;
             step.put(Row::Mailbox(inbox.row.clone()));
             self.tell(
-                Subject::default(),
+                Subject::from(address),
                 EventKind::MailboxPurged { mailbox: address.clone(), floor },
                 now,
                 step,

@@ -78,9 +78,8 @@ impl Shard {
         inbox.row.presence = presence.clone();
         step.put(Row::Mailbox(inbox.row.clone()));
         if self.is_recorded(mailbox) {
-            let subject = Subject { session: mailbox.session(), ..Subject::default() };
             let kind = EventKind::PresenceChanged { mailbox: mailbox.clone(), presence };
-            self.tell(subject, kind, now, step);
+            self.tell(Subject::from(mailbox), kind, now, step);
         }
     }
 }

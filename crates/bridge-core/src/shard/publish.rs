@@ -1,7 +1,7 @@
 //! Accepting a message: remember its key, find its mailbox, make its delivery.
 
-use alloc::{boxed::Box, format, vec, vec::Vec};
-use core::time::Duration;
+use alloc::{string::String, sync::Arc, vec, vec::Vec};
+use core::{fmt::Write, time::Duration};
 
 use super::{Shard, Step, Subject, timer::Timer};
 use crate::{
@@ -185,6 +185,8 @@ impl Shard {
             last_error: None,
             redrive_of: None,
             redriven_as: None,
+            retire_at: None,
+            message_gone: false,
         };
         let message = Message {
             id: publish.id,
@@ -205,9 +207,15 @@ impl Shard {
             deliveries: 1,
             payload: publish.payload,
         };
-        step.put(Row::Message(Box::new(message)));
-        if route == Route::Mailbox {
-            self.insert(delivery, now, step);
+        let message = Arc::new(message);
+        step.put(Row::Message(Arc::clone(&message)));
+        match route {
+            Route::Mailbox => self.insert(delivery, now, step),
+            // A repetition in the same step asks where it went.
+            Route::Nowhere => {
+                self.cold.insert(RowKey::Delivery(delivery_id), None);
+                self.cold.keep(Row::Message(message));
+            }
         }
         if let Some(session) = session {
             if publish.to.is_work()
@@ -263,9 +271,11 @@ impl Shard {
 
 /// Messages of one conversation are handed out in order; elsewhere those of one sender to one recipient.
 fn default_key(from: &Name, to: &Address) -> Name {
-    let key = match to.session() {
-        Some(session) => format!("{session}"),
-        None => format!("{from}->{to}"),
+    let mut key = String::with_capacity(Name::MAX_LEN);
+    // A string takes all that it is given.
+    let _ = match to.session() {
+        Some(session) => write!(key, "{session}"),
+        None => write!(key, "{from}->{to}"),
     };
     Name::new(&key).unwrap_or_else(|_| from.clone())
 }

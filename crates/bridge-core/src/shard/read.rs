@@ -4,10 +4,10 @@ use alloc::vec::Vec;
 
 use super::{Shard, Step, Subject, timer::Timer};
 use crate::{
-    address::Address,
+    address::{Address, Side},
     delivery::{Delivery, State},
     event::EventKind,
-    id::DeliveryId,
+    id::{DeliveryId, SessionId},
     log::Seq,
     reader::{Advance, Reader},
     session::SessionError,
@@ -16,17 +16,17 @@ use crate::{
 };
 
 impl Shard {
-    /// Notes how far a mailbox was read: one row. The deliveries behind the cursor are settled in its wake.
+    /// Notes how far the person of a conversation has read: one row. The deliveries behind the cursor are settled in its wake.
     pub(super) fn read(
         &mut self,
-        mailbox: &Address,
+        session: SessionId,
         up_to: Seq,
         now: Timestamp,
         step: &mut Step,
     ) -> Result<Seq, SessionError> {
         let head = self.head;
+        let mailbox = &Address::Session(session, Side::User);
         let Some(inbox) = self.inboxes.get_mut(mailbox) else {
-            let session = mailbox.session().unwrap_or(crate::id::SessionId::DEFAULT);
             return match self.find_session(session) {
                 Some(_) => Err(SessionError::Closed(session)),
                 None => Err(SessionError::Unknown(session)),
@@ -73,10 +73,17 @@ impl Shard {
     }
 
     /// Moves a reader's own cursor, if it still stands where the caller believes.
-    pub(super) fn advance(&mut self, advance: Advance, step: &mut Step) -> Result<Seq, SessionError> {
+    pub(super) fn advance(
+        &mut self,
+        advance: Advance,
+        now: Timestamp,
+        step: &mut Step,
+    ) -> Result<Seq, SessionError> {
         let Advance { session, reader, from, to } = advance;
-        if self.find_session(session).is_none() {
-            return Err(SessionError::Unknown(session));
+        let closed = self.find_session(session).ok_or(SessionError::Unknown(session))?.closed_at;
+        // What readers have left of it is being removed.
+        if closed.is_some_and(|at| at + self.policy.closed_session_ttl <= now) {
+            return Err(SessionError::Closed(session));
         }
         let place = match self.cold.get(&RowKey::Reader(session, reader.clone())) {
             Some(Row::Reader(reader)) => reader.place,

@@ -167,7 +167,7 @@ impl Shard {
             let keeper = Some(&receive.consumer).filter(|consumer| keeps && consumer.named);
             let wish = Wish { keeper, filter, floor: inbox.row.floor, now };
             let credit = inbox.limits.credit as usize;
-            max = max.max(credit / 2).max(1);
+            max = max.max(credit / 2);
             choices.push((mailbox, credit, inbox.lanes.choose(&self.deliveries, wish)));
         }
         let max = (receive.max as usize).clamp(1, max.max(1));

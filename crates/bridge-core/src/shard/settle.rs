@@ -14,10 +14,11 @@ use crate::{
     delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
     event::EventKind,
     id::{DeliveryId, MessageId, Name},
+    log::Seq,
     policy::LateAck,
     publish::{Publish, Published, Routed},
     settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled},
-    store::RowKey,
+    store::{Row, RowKey},
     time::Timestamp,
 };
 
@@ -42,9 +43,26 @@ enum Worth {
 
 impl Shard {
     pub(super) fn name_proof(&self, proof: &Proof, keys: &mut Vec<RowKey>) {
-        match proof {
-            Proof::Lease(delivery, _) => keys.push(RowKey::Delivery(*delivery)),
-            Proof::Message(message, _) => self.name_chain(*message, keys),
+        let proven = match proof {
+            Proof::Lease(delivery, _) => {
+                keys.push(RowKey::Delivery(*delivery));
+                Some(*delivery)
+            }
+            Proof::Message(message, _) => {
+                self.name_chain(*message, keys);
+                self.chain(*message).last().map(|delivery| delivery.id)
+            }
+        };
+        // The answer is told again as it was told first: where it went, or its place if it went to nobody.
+        let ended = proven.filter(|id| !self.deliveries.contains(*id)).map(RowKey::Delivery);
+        if let Some(Row::Delivery(ended)) = ended.and_then(|key| self.cold.get(&key))
+            && let Some(reply) = ended.reply
+        {
+            let sent = DeliveryId::of(reply, 0);
+            if self.knows(&RowKey::Delivery(sent)) && self.find(sent).is_none() {
+                keys.push(RowKey::Message(reply));
+            }
+            keys.push(RowKey::Delivery(sent));
         }
     }
 
@@ -228,7 +246,7 @@ impl Shard {
             state: delivery.state,
             until: None,
             already_done: true,
-            reply: delivery.reply.map(|reply| self.published_before(reply, &delivery)),
+            reply: delivery.reply.map(|reply| self.published_before(reply)),
             not_covered,
             cancel_requested: delivery.cancel_requested,
         }
@@ -394,20 +412,23 @@ impl Shard {
         }
     }
 
-    fn published_before(&self, reply: MessageId, delivery: &Delivery) -> Published {
+    fn published_before(&self, reply: MessageId) -> Published {
         let sent = self.find(DeliveryId::of(reply, 0));
-        let mailbox = sent.as_ref().map(|sent| sent.mailbox.clone());
-        let mailbox = mailbox.or_else(|| delivery.mailbox.origin(&delivery.from));
+        let seq = match (&sent, self.cold.get(&RowKey::Message(reply))) {
+            (Some(sent), _) => sent.seq,
+            (None, Some(Row::Message(message))) => message.seq,
+            _ => Seq::default(),
+        };
         Published {
             message: reply,
-            seq: sent.map(|sent| sent.seq).unwrap_or_default(),
+            seq,
             duplicate: true,
-            presence: mailbox.as_ref().and_then(|mailbox| self.presence(mailbox)),
-            deliveries: mailbox
-                .map(|mailbox| Routed { delivery: DeliveryId::of(reply, 0), mailbox })
+            presence: sent.as_ref().and_then(|sent| self.presence(&sent.mailbox)),
+            delivery_count: u32::from(sent.is_some()),
+            deliveries: sent
+                .map(|sent| Routed { delivery: sent.id, mailbox: sent.mailbox })
                 .into_iter()
                 .collect(),
-            delivery_count: 1,
             depth: 0,
         }
     }

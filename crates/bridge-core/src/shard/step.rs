@@ -1,10 +1,15 @@
 //! What one step of a shard wants made durable, and then done.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, btree_map::Entry},
+    vec::Vec,
+};
 
 use crate::{
     command::Effect,
     event::Event,
+    id::MessageId,
+    log::{Scope, Seq},
     store::{Change, Row, RowKey},
 };
 
@@ -17,7 +22,7 @@ pub struct Step {
     pub changes: Vec<Change>,
     /// What to do then, in order.
     pub effects: Vec<Effect>,
-    /// Where each row stands in `changes`.
+    /// Where each row that can change stands in `changes`.
     written: BTreeMap<RowKey, usize>,
 }
 
@@ -44,13 +49,33 @@ impl Step {
         self.changes.push(Change::Append(event));
     }
 
+    pub(super) fn trim(&mut self, scope: Scope, up_to: Seq) {
+        self.changes.push(Change::Trim(scope, up_to));
+    }
+
     fn write(&mut self, key: RowKey, change: Change) {
-        match self.written.get(&key) {
-            Some(&at) => self.changes[at] = change,
-            None => {
-                self.written.insert(key, self.changes.len());
-                self.changes.push(change);
-            }
+        let before = match &key {
+            // It never changes, and is hardly ever removed in the step that wrote it.
+            RowKey::Message(id) => match change {
+                Change::Put(_) => None,
+                _ => self.changes.iter().position(|change| is_message(change, *id)),
+            },
+            _ => match self.written.entry(key) {
+                Entry::Occupied(written) => Some(*written.get()),
+                Entry::Vacant(written) => {
+                    written.insert(self.changes.len());
+                    None
+                }
+            },
+        };
+        match before {
+            Some(at) => self.changes[at] = change,
+            None => self.changes.push(change),
         }
     }
+}
+
+/// Whether a change writes a message.
+fn is_message(change: &Change, id: MessageId) -> bool {
+    matches!(change, Change::Put(Row::Message(message)) if message.id == id)
 }

@@ -15,7 +15,7 @@ impl Shard {
     pub(super) fn why(&self, id: DeliveryId, now: Timestamp) -> Result<Why, DeliveryError> {
         let delivery = self.find(id).ok_or(DeliveryError::Unknown(id))?;
         let (reason, until) = self.blocked(&delivery, now);
-        Ok(Why { delivery: id, state: delivery.state, reason, until })
+        Ok(Why { delivery: id, state: delivery.state, reason, until, redriven_as: delivery.redriven_as })
     }
 
     fn blocked(&self, delivery: &Delivery, now: Timestamp) -> (Blocked, Option<Timestamp>) {

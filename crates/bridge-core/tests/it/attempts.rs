@@ -81,7 +81,7 @@ fn consumer() -> Consumer {
 
 fn attempts(world: &World) -> Vec<Attempt> {
     match world.disk().get(&RowKey::Delivery(DeliveryId::of(MESSAGE, 0))) {
-        Some(Row::Delivery(delivery)) => delivery.attempts,
+        Some(Row::Delivery(delivery)) => delivery.attempts.clone(),
         other => panic!("{other:?} is no delivery"),
     }
 }

@@ -15,7 +15,7 @@ const MANY: u128 = 1_100;
 #[test]
 fn a_cursor_that_passed_very_much_settles_it_all_over_a_crash() {
     let mut world = filled(Side::User);
-    world.tell(Command::Read(Address::Session(SESSION, Side::User), world.disk().head()));
+    world.tell(Command::Read(SESSION, world.disk().head()));
     assert!(left(&world) > 0, "one step has done it all");
     world.reload();
     assert_eq!(world.next_timeout(), Some(world.now()));

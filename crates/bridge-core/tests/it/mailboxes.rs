@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Answer, Blocked, Class, Command, Consumer, DeliveryId, Limits, MailboxSettings, MessageId, Name,
-    Policy, Publish, Purge, Receive, ReceiveError, SetMailbox, State,
+    Address, Answer, Blocked, Class, Command, Consumer, DeliveryId, EventKind, Limits, MessageId, Name,
+    OpenSession, Policy, Publish, Purge, Receive, ReceiveError, SessionId, SetMailbox, Side, State,
 };
 use bridge_testkit::world::{Outcome, World};
 
@@ -50,13 +50,33 @@ fn a_receive_that_is_refused_makes_no_mailbox() {
 }
 
 #[test]
+fn the_log_tells_once_who_has_paused_a_mailbox_and_when_it_goes_on() {
+    let mut world = World::new(Policy::default(), 1);
+    let talk = Address::Session(SessionId(7), Side::Agent);
+    world.tell(Command::OpenSession(OpenSession { id: SessionId(7), title: None, owner: name("anna") }));
+    world.tell(Command::SetMailbox(SetMailbox::new(address("worker"))));
+    for mailbox in [talk, address("worker")] {
+        let mut told = |command| {
+            let (_, Outcome { events, .. }) = tell(&mut world, command);
+            events.into_iter().map(|event| (event.session, event.kind)).collect::<Vec<_>>()
+        };
+        let session = mailbox.session();
+        let pause = |by| Command::PauseMailbox(mailbox.clone(), name(by));
+        let paused = EventKind::MailboxPaused { mailbox: mailbox.clone(), by: name("anna") };
+        assert_eq!(told(pause("anna")), [(session, paused)]);
+        assert_eq!(told(pause("bob")), []);
+        let resumed = EventKind::MailboxResumed { mailbox: mailbox.clone() };
+        assert_eq!(told(Command::ResumeMailbox(mailbox.clone())), [(session, resumed)]);
+        assert_eq!(told(Command::ResumeMailbox(mailbox.clone())), []);
+    }
+}
+
+#[test]
 fn who_waits_for_credit_is_served_when_its_mailbox_gives_more() {
     let page = Limits { credit: 1, ..Limits::BROWSER };
     let mut world = World::new(Policy { browser: page, ..Policy::default() }, 1);
-    let set = |class| {
-        let settings = MailboxSettings::new(class);
-        Command::SetMailbox(SetMailbox { address: address("page"), settings })
-    };
+    let set =
+        |class| Command::SetMailbox(SetMailbox { class: Some(class), ..SetMailbox::new(address("page")) });
     world.tell(set(Class::Browser));
     world.tell(Command::Publish(publish(1, "anna", "page")));
     world.tell(Command::Publish(publish(2, "bob", "page")));
@@ -112,4 +132,17 @@ fn credit_counts_of_those_alone_who_want_the_message() {
     let (answer, _) = tell(&mut world, Command::Why(DeliveryId::of(MessageId(2 << 64), 0)));
     let Some(Answer::Why(Ok(why))) = answer else { panic!("{answer:?}") };
     assert_eq!(why.reason, Blocked::NoCredit);
+}
+
+#[test]
+fn what_is_given_another_time_is_still_found_by_its_type() {
+    let mut world = World::new(Policy::default(), 1);
+    let resize = Receive { types: vec![name("resize")], ..receive(&["jobs"], "t1") };
+    tell(&mut world, Command::Receive(resize.clone()));
+    world.tell(Command::Publish(publish(1, "app", "other")));
+    world.tell(Command::Publish(Publish { kind: name("resize"), ..publish(2, "app", "jobs") }));
+    world.tell(Command::SetTtl(MessageId(2 << 64), Duration::from_secs(60)));
+    let (answer, _) = tell(&mut world, Command::Receive(Receive { attempt_id: name("t2"), ..resize }));
+    let Some(Answer::Received(Ok(received))) = answer else { panic!("{answer:?}") };
+    assert_eq!(received.granted.len(), 1);
 }

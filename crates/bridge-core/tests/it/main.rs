@@ -5,5 +5,6 @@ mod long_work;
 mod mailboxes;
 #[cfg(bridge_fault)]
 mod mutations;
+mod names;
 mod scripts;
 mod sim;

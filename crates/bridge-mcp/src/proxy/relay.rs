@@ -296,7 +296,7 @@ fn is_repeatable(message: &Value) -> bool {
     }
     let keyed = message["params"]["arguments"]["idempotency_key"].is_string();
     let name = message["params"]["name"].as_str();
-    let tool = tools::all().iter().find(|tool| Some(tool.name.as_ref()) == name);
+    let tool = name.and_then(tools::named);
     let hints = tool.and_then(|tool| tool.annotations.as_ref());
     keyed || hints.is_some_and(|hints| hints.read_only_hint == Some(true) || hints.is_idempotent())
 }

@@ -4,6 +4,7 @@
 
 mod eras;
 mod leases;
+mod operator;
 mod proxy;
 mod support;
 mod tasks;

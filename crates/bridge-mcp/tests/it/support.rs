@@ -56,9 +56,10 @@ impl Server {
         let bridge =
             Bridge::builder(faults.clone()).clock(clock.clone()).policy(policy).start().await.unwrap();
         let endpoint = Endpoint::builder(bridge.clone(), Arc::new(store.clone())).shared_session().build();
+        let operator = Endpoint::builder(bridge.clone(), Arc::new(store.clone())).operator_tools().build();
         let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let accepting = tokio::spawn(accept(listener, endpoint.clone()));
+        let accepting = tokio::spawn(accept(listener, endpoint.clone(), operator));
         Self { bridge, clock, endpoint, faults, store, addr, accepting }
     }
 
@@ -108,9 +109,20 @@ impl Server {
         Agent::new(self.addr, name, Era::Modern { tasks: true })
     }
 
+    /// Agents of an operator, one of each era.
+    pub(crate) async fn operators(&self) -> [Agent; 2] {
+        let path = "/mcp/operator?agent=ops".to_owned();
+        let modern = Agent { path: path.clone(), ..self.modern("") };
+        let legacy = Agent { path, ..Agent::new(self.addr, "", Era::Legacy { session: None }) };
+        [modern, Self::connect(legacy).await]
+    }
+
     /// An agent of the older protocol, connected.
     pub(crate) async fn legacy(&self, name: &str) -> Agent {
-        let mut agent = Agent::new(self.addr, name, Era::Legacy { session: None });
+        Self::connect(Agent::new(self.addr, name, Era::Legacy { session: None })).await
+    }
+
+    async fn connect(mut agent: Agent) -> Agent {
         let params = json!({
             "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
         });
@@ -174,15 +186,16 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, endpoint: Endpoint) {
+async fn accept(listener: TcpListener, conversation: Endpoint, operator: Endpoint) {
     // Connections die with the server.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let endpoint = endpoint.clone();
+        let (conversation, operator) = (conversation.clone(), operator.clone());
         connections.spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let endpoint = endpoint.clone();
+                let operates = request.uri().path() == "/mcp/operator";
+                let endpoint = if operates { operator.clone() } else { conversation.clone() };
                 async move { Ok::<_, Infallible>(endpoint.oneshot(request).await.unwrap()) }
             });
             let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())

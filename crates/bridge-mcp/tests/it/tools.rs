@@ -3,34 +3,39 @@
 use bridge_core::SessionId;
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Agent, Server};
+
+/// The tools that an agent is offered: what each takes, and what it does to the world.
+pub(crate) async fn described(agent: &Agent) -> Vec<String> {
+    let answer = agent.request("tools/list", json!({})).await;
+    let tools = answer.result()["tools"].as_array().unwrap();
+    tools
+        .iter()
+        .map(|tool| {
+            let schema = &tool["inputSchema"];
+            let optional = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name);
+            let required: Vec<_> =
+                schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let optional: Vec<_> =
+                optional.filter(|name| !required.contains(&name.as_str())).cloned().collect();
+            let hints = &tool["annotations"];
+            let read_only = if hints["readOnlyHint"] == true { "reads" } else { "changes" };
+            let idempotent = if hints["idempotentHint"] == true { " again" } else { "" };
+            format!(
+                "{}({}; {}) {read_only}{idempotent}",
+                tool["name"].as_str().unwrap(),
+                required.join(", "),
+                optional.join(", ")
+            )
+        })
+        .collect()
+}
 
 #[tokio::test]
 async fn the_tools_and_what_they_need_are_these() {
     let server = Server::start().await;
     for agent in [server.modern("a"), server.legacy("a").await] {
-        let answer = agent.request("tools/list", json!({})).await;
-        let tools = answer.result()["tools"].as_array().unwrap();
-        let described: Vec<String> = tools
-            .iter()
-            .map(|tool| {
-                let schema = &tool["inputSchema"];
-                let optional = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name);
-                let required: Vec<_> =
-                    schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-                let optional: Vec<_> =
-                    optional.filter(|name| !required.contains(&name.as_str())).cloned().collect();
-                let hints = &tool["annotations"];
-                let read_only = if hints["readOnlyHint"] == true { "reads" } else { "changes" };
-                let idempotent = if hints["idempotentHint"] == true { " again" } else { "" };
-                format!(
-                    "{}({}; {}) {read_only}{idempotent}",
-                    tool["name"].as_str().unwrap(),
-                    required.join(", "),
-                    optional.join(", ")
-                )
-            })
-            .collect();
+        let described = described(&agent).await;
         assert_eq!(
             described,
             [
@@ -51,8 +56,11 @@ async fn the_tools_and_what_they_need_are_these() {
 #[tokio::test]
 async fn every_schema_is_one_that_every_client_takes() {
     let server = Server::start().await;
-    let answer = server.modern("a").request("tools/list", json!({})).await;
-    for tool in answer.result()["tools"].as_array().unwrap() {
+    let [operator, _] = server.operators().await;
+    let conversation = server.modern("a").request("tools/list", json!({})).await;
+    let operators = operator.request("tools/list", json!({})).await;
+    let tools = [conversation, operators].map(|answer| answer.result()["tools"].as_array().unwrap().clone());
+    for tool in tools.iter().flatten() {
         assert_eq!(tool["annotations"]["destructiveHint"], false, "{tool}");
         assert_eq!(
             (&tool["inputSchema"]["type"], &tool["outputSchema"]["type"]),

@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
-use bridge_core::{Queue, QueueDelivery, StateKind};
-use bridge_runtime::{Consume, Handled, LocalQueue};
+use bridge_core::{
+    MessageId, Outcome, Queue, QueueDelivery, RowKey, Settled, StateKind, Trouble, bytes::Bytes,
+};
+use bridge_runtime::{CallError, Consume, Fault, Handled, LocalQueue, QueueError};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{House, soon};
@@ -212,4 +214,101 @@ async fn what_is_no_job_is_rejected_with_the_reason() {
         error.starts_with("it is not what this consumer takes: invalid type: string \"seven\""),
         "{error}"
     );
+}
+
+/// A queue on which extending a lease fails.
+#[derive(Debug, Clone)]
+struct Shaky {
+    inner: LocalQueue,
+    /// Extensions that fail before one succeeds; all others are never answered.
+    fails: Arc<AtomicUsize>,
+}
+
+impl Shaky {
+    const NEVER: usize = usize::MAX;
+
+    fn new(inner: LocalQueue, fails: usize) -> Self {
+        Self { inner, fails: Arc::new(AtomicUsize::new(fails)) }
+    }
+}
+
+impl Queue for Shaky {
+    type Token = String;
+    type Error = QueueError;
+
+    async fn publish(&self, payload: Bytes) -> Result<MessageId, QueueError> {
+        self.inner.publish(payload).await
+    }
+
+    async fn receive(&self, wait: Duration) -> Result<Option<QueueDelivery<Self>>, QueueError> {
+        Ok(self.inner.receive(wait).await?.map(|job| {
+            let QueueDelivery { queue: _, id, message, payload, attempt, until, lease, token } = job;
+            QueueDelivery { queue: self.clone(), id, message, payload, attempt, until, lease, token }
+        }))
+    }
+
+    fn trouble(error: &QueueError) -> Trouble {
+        LocalQueue::trouble(error)
+    }
+
+    async fn pause(&self, span: Duration) {
+        self.inner.pause(span).await;
+    }
+
+    async fn settle(&self, token: String, outcome: Outcome) -> Result<Settled, QueueError> {
+        if let Outcome::Extend { .. } = outcome {
+            match self.fails.load(Ordering::SeqCst) {
+                0 => {}
+                Self::NEVER => std::future::pending().await,
+                left => {
+                    self.fails.store(left - 1, Ordering::SeqCst);
+                    return Err(QueueError::Settle(CallError::Fault(Fault::Unavailable)));
+                }
+            }
+        }
+        self.inner.settle(token, outcome).await
+    }
+}
+
+/// Lets a handler work so long on one delivery of a queue; how often that failed before it was done.
+async fn work_on_one(house: &House, queue: Shaky, work: Duration) -> u32 {
+    queue.publish("long".into()).await.unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let handler = move |job: QueueDelivery<Shaky>| async move {
+        job.queue.pause(work).await;
+        Ok::<_, &str>(())
+    };
+    let working = tokio::spawn(Consume::new(queue).run(async { drop(stopped.await) }, handler));
+    until(house, async || ended(house, StateKind::Done).await == 1).await;
+    stop.send(()).unwrap();
+    soon(working).await.unwrap().unwrap();
+    house.bridge.deliveries(StateKind::Done, None, None, 100).await.unwrap().deliveries[0].failures
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_through_a_fault_that_passes() {
+    let house = House::open().await;
+    let queue = Shaky::new(jobs(&house), 5);
+    assert_eq!(work_on_one(&house, queue, Duration::from_secs(60)).await, 0);
+}
+
+#[tokio::test]
+async fn a_handler_works_on_while_its_lease_is_extended() {
+    let house = House::open().await;
+    let queue = Shaky::new(jobs(&house), Shaky::NEVER);
+    assert_eq!(work_on_one(&house, queue, Duration::from_secs(25)).await, 0);
+}
+
+#[tokio::test]
+async fn a_damaged_message_is_rejected_and_never_handed_out_as_an_empty_one() {
+    let mut house = House::open().await;
+    let damaged = jobs(&house).publish("one".into()).await.unwrap();
+    jobs(&house).publish("two".into()).await.unwrap();
+    house.reopen().await;
+    house.store.damage(RowKey::Message(damaged));
+    let job = jobs(&house).receive(Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(job.payload, "two");
+    let dead = house.bridge.deliveries(StateKind::Dead, None, None, 100).await.unwrap().deliveries;
+    assert_eq!((dead.len(), dead[0].message), (1, damaged));
+    assert_eq!(dead[0].last_error.as_deref(), Some("its content is damaged"));
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bridge_core::{Measure, Metrics};
-use bridge_runtime::Bridge;
+use bridge_runtime::{Bridge, NewMessage};
 use bridge_store::MemoryStore;
 
 use super::{House, soon, texts};
@@ -59,6 +59,27 @@ async fn a_restart_forgets_no_message_and_no_lease() {
     let settled = house.bridge.settle(credential, bridge_runtime::Settlement::Ack).await.unwrap();
     assert!(!settled.already_done);
     assert_eq!(texts(&house.receive("b").await), ["two"]);
+}
+
+/// Whoever takes a full batch and sleeps before it looks again leaves the rest where it is.
+#[tokio::test]
+async fn a_backlog_larger_than_one_take_is_worked_off() {
+    const MANY: usize = 3_000;
+    let house = House::open().await;
+    house.store.hold();
+    let publishes = (0..MANY).map(|n| {
+        let (bridge, message) =
+            (house.bridge.clone(), NewMessage::new("group:jobs".parse().unwrap(), n.to_string()));
+        tokio::spawn(async move { bridge.publish(message).await })
+    });
+    let publishes: Vec<_> = publishes.collect();
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+    house.store.let_go();
+    for publish in publishes {
+        soon(publish).await.unwrap().unwrap();
+    }
 }
 
 /// Counts commits and what they answered.

@@ -123,6 +123,25 @@ async fn a_receive_that_waits_through_a_fault_is_answered_when_it_is_over() {
 }
 
 #[tokio::test]
+async fn a_store_that_does_not_answer_is_told_while_it_lasts() {
+    let house = House::open().await;
+    house.store.hold();
+    let (bridge, message) = (house.bridge.clone(), house.message("late"));
+    let publish = tokio::spawn(async move { bridge.publish(message).await });
+    let stalled = || {
+        house.clock.advance(Duration::from_millis(500));
+        house.bridge.health() == Health::Faulted(Fault::Unavailable)
+    };
+    until(stalled).await;
+    assert!(!publish.is_finished());
+
+    house.store.let_go();
+    soon(publish).await.unwrap().unwrap();
+    until(|| house.bridge.health() == Health::Ready).await;
+    assert_eq!(texts(&house.receive("a").await), ["late"]);
+}
+
+#[tokio::test]
 async fn a_follower_misses_nothing_that_a_failed_commit_wrote() {
     let house = House::open().await;
     let scope = bridge_core::Scope::Session(house.session);

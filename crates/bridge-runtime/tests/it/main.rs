@@ -6,6 +6,8 @@ mod consuming;
 mod durability;
 mod faults;
 mod log;
+mod redriving;
+mod retention;
 mod settling;
 mod waiting;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bridge_core::{SettleError, State};
-use bridge_runtime::{CallError, Credential, NewReply, Settlement};
+use bridge_core::{Seq, SettleError, State};
+use bridge_runtime::{CallError, Credential, NewMessage, NewReply, ReceiveRequest, Settlement};
 
 use super::House;
 
@@ -72,4 +72,37 @@ async fn an_answer_comes_from_whoever_held_the_question() {
         .unwrap();
     let newest = house.bridge.newest_messages(house.session, 1).await.unwrap();
     assert_eq!(newest[0].from.as_str(), "claude");
+}
+
+#[tokio::test]
+async fn a_repeated_answer_is_told_where_the_first_one_is() {
+    let mut house = House::open().await;
+    house.publish("hello").await;
+    let received = house.receive("a").await;
+    let token = received.deliveries[0].token.clone();
+    received.handover.complete();
+    let worker = "worker".parse().unwrap();
+    house.bridge.publish(NewMessage::new(worker, "from nobody")).await.unwrap();
+    let received = house.bridge.receive(ReceiveRequest::new("worker".parse().unwrap())).await.unwrap();
+    let to_nobody = received.deliveries[0].token.clone();
+    received.handover.complete();
+
+    let answer = Settlement::Answer { reply: NewReply::new("\"hi\""), covers: vec![] };
+    let mut first = Vec::new();
+    for token in [&token, &to_nobody] {
+        let settled = house.bridge.settle(Credential::Token(token.clone()), answer.clone()).await.unwrap();
+        first.push(settled.reply.unwrap());
+    }
+    assert_eq!(first.iter().map(|reply| reply.deliveries.len()).collect::<Vec<_>>(), [1, 0]);
+    house.bridge.read(house.session, Seq::MAX).await.unwrap();
+    // As it is remembered, and as it is found again.
+    for _ in 0..2 {
+        for (token, first) in [&token, &to_nobody].into_iter().zip(&first) {
+            let again = house.bridge.settle(Credential::Token(token.clone()), answer.clone()).await.unwrap();
+            let again = again.reply.unwrap();
+            assert_eq!((again.message, again.seq), (first.message, first.seq));
+            assert_eq!((&again.deliveries, again.delivery_count), (&first.deliveries, first.delivery_count));
+        }
+        house.reopen().await;
+    }
 }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bridge_core::{Address, DeliveryId, MessageId};
-use bridge_protocol::{Delivery, Page, RedriveDead, Redriven, Why as WireWhy};
-use clap::{Args, Subcommand};
+use bridge_core::{Address, DeadReason, DeliveryId, MessageId};
+use bridge_protocol::{Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Why as WireWhy};
+use clap::{ArgGroup, Args, Subcommand, builder::PossibleValuesParser};
 use percent_encoding::utf8_percent_encode;
 
 use super::{
@@ -50,7 +50,7 @@ pub(super) enum Dead {
         limit: u32,
     },
     /// Give dead letters another life: one by its id, some, or with --all every one
-    #[command(arg_required_else_help = true)]
+    #[command(group(ArgGroup::new("which").args(["id", "all", "mailbox", "reason", "kind"]).required(true).multiple(true)))]
     Redrive {
         /// One delivery or message
         #[arg(value_name = "ID", value_parser = delivery, conflicts_with_all = ["all", "mailbox", "reason", "kind"])]
@@ -61,8 +61,8 @@ pub(super) enum Dead {
         /// Those of this mailbox
         #[arg(long)]
         mailbox: Option<Address>,
-        /// Those given up for this reason, such as `max_failures`, rejected or expired
-        #[arg(long)]
+        /// Those given up for this reason
+        #[arg(long, value_parser = PossibleValuesParser::new(DeadReason::ALL.map(DeadReason::as_str)))]
         reason: Option<String>,
         /// Those with this type of message
         #[arg(long = "type", value_name = "TYPE")]
@@ -86,10 +86,8 @@ impl Dead {
             }
             Self::Redrive { id: Some(id), .. } => {
                 let path = format!("/api/deliveries/{id}/redrive");
-                let made: serde_json::Value = client.post(&path, &serde_json::json!({})).await?;
-                output.result(&made, |made| {
-                    format!("{} waits anew", made["delivery_id"].as_str().unwrap_or_default())
-                })?;
+                let made: Successor = client.post(&path, &Redrive::default()).await?;
+                output.result(&made, |made| format!("{} waits anew", made.delivery_id))?;
             }
             Self::Redrive { mailbox, reason, kind, rate, .. } => {
                 let mailbox = mailbox.map(|mailbox| mailbox.to_string());
@@ -119,10 +117,10 @@ async fn redrive(mut wish: RedriveDead, client: &Client, output: &Output) -> Res
     }
     let refused = all.refused.len();
     output.result(&all, |all| match refused {
-        0 => format!("{} wait anew", all.redriven.len()),
+        0 => format!("{} redriven", all.redriven.len()),
         refused => {
             let why = shown_on_a_line(&all.refused[0].error.title);
-            format!("{} wait anew, {refused} could not be redriven; the first: {why}", all.redriven.len())
+            format!("{} redriven, {refused} refused; the first: {why}", all.redriven.len())
         }
     })?;
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

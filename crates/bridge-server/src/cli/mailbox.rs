@@ -1,11 +1,12 @@
 //! `bridge mailbox`: how mailboxes stand and behave.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
-use bridge_core::Address;
-use bridge_protocol::{Mailbox as WireMailbox, Page, Purge, Purged, SetMailbox};
-use clap::{Args, Subcommand};
+use bridge_core::{Address, Class, Name};
+use bridge_protocol::{Mailbox as WireMailbox, ON_BACKOFF, ORDERS, Page, Purge, Purged, SetMailbox};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
+use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::output::{Output, shown_on_a_line, table};
@@ -13,6 +14,9 @@ use crate::client::Client;
 
 /// What of an address has to be written in another way within a path.
 pub(super) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b':');
+
+/// The header that says who calls.
+const CLIENT: HeaderName = HeaderName::from_static("x-bridge-client");
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Mailbox {
@@ -29,6 +33,9 @@ pub(super) enum Mailbox {
     Pause {
         /// The mailbox
         mailbox: Address,
+        /// Who is told to have paused it; by default the user of this system
+        #[arg(long, value_name = "NAME")]
+        by: Option<Name>,
     },
     /// Let a paused mailbox hand out again
     Resume {
@@ -54,14 +61,14 @@ pub(super) enum Mailbox {
 pub(super) struct Set {
     /// The mailbox: a client or group:NAME
     mailbox: Address,
-    /// Who takes from it: service, agent, browser or webhook
-    #[arg(long)]
+    /// Who takes from it
+    #[arg(long, value_parser = PossibleValuesParser::new(Class::ALL.map(Class::as_str)))]
     class: Option<String>,
     /// keyed: one sender's messages wait for each other; unordered: they do not
-    #[arg(long)]
+    #[arg(long, value_parser = PossibleValuesParser::new(ORDERS.map(|(word, _)| word)))]
     order: Option<String>,
     /// block: what is in back-off holds up its key; skip: it does not
-    #[arg(long, value_name = "block|skip")]
+    #[arg(long, value_parser = PossibleValuesParser::new(ON_BACKOFF.map(|(word, _)| word)))]
     on_backoff: Option<String>,
     /// Deliveries that may wait
     #[arg(long, value_name = "N")]
@@ -71,14 +78,20 @@ pub(super) struct Set {
     max_pending_bytes: Option<u64>,
     /// How long a lease lasts, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = super::message::duration)]
-    lease: Option<std::time::Duration>,
+    lease: Option<Duration>,
     /// Failures until a delivery is given up
     #[arg(long, value_name = "N")]
     max_failures: Option<u32>,
 }
 
+/// Who works at this system, as far as it tells.
+fn user() -> Name {
+    let told = ["USER", "USERNAME"].into_iter().find_map(|name| std::env::var(name).ok()?.parse().ok());
+    told.unwrap_or_else(|| Name::from_static("cli"))
+}
+
 /// The path of a mailbox, and of what is done with it.
-fn path(mailbox: &Address, verb: &str) -> String {
+pub(super) fn path(mailbox: &Address, verb: &str) -> String {
     let name = mailbox.to_string();
     format!("/api/mailboxes/{}{verb}", utf8_percent_encode(&name, ENCODED))
 }
@@ -105,9 +118,12 @@ impl Mailbox {
                 };
                 output.result(&client.put::<WireMailbox>(&path(&set.mailbox, ""), &wish).await?, told)?;
             }
-            Self::Pause { mailbox } => {
+            Self::Pause { mailbox, by } => {
                 let nothing = serde_json::json!({});
-                let view: WireMailbox = client.post(&path(&mailbox, "/pause"), &nothing).await?;
+                let by = by.unwrap_or_else(user);
+                let by = HeaderValue::from_bytes(by.as_str().as_bytes()).ok().map(|by| (CLIENT, by));
+                let path = path(&mailbox, "/pause");
+                let view: WireMailbox = client.post_with(&path, &nothing, by, Duration::ZERO).await?;
                 output
                     .result(&view, |view| format!("{} hands out nothing now", shown_on_a_line(&view.name)))?;
             }
@@ -158,11 +174,11 @@ fn told_list(mailboxes: &[WireMailbox]) -> String {
             [name, mailbox.class.clone(), state.to_owned(), pending, leased, oldest]
         })
         .collect();
-    table(["MAILBOX", "CLASS", "TAKER", "WAITING", "LEASED", "OLDEST SINCE"], &rows)
+    table(["MAILBOX", "CLASS", "STATE", "WAITING", "LEASED", "OLDEST SINCE"], &rows)
 }
 
 fn told(mailbox: &WireMailbox) -> String {
-    let lease = std::time::Duration::from_millis(mailbox.lease_ms);
+    let lease = Duration::from_millis(mailbox.lease_ms);
     let mut lines = vec![
         shown_on_a_line(&mailbox.name),
         format!("  class         {}", mailbox.class),
@@ -173,7 +189,8 @@ fn told(mailbox: &WireMailbox) -> String {
         format!("  receives      {} waiting", mailbox.waiting),
         format!("  taker         {}", told_taker(mailbox)),
         format!("  order         {}, back-off: {}", mailbox.order, mailbox.on_backoff),
-        format!("  lease         {lease:?}, {} failures, credit {}", mailbox.max_failures, mailbox.credit),
+        format!("  lease         {lease:?}, credit {}", mailbox.credit),
+        format!("  given up      at failure {}", mailbox.max_failures),
     ];
     if let Some(oldest) = mailbox.oldest_at {
         lines.push(format!("  oldest since  {oldest}"));
@@ -203,7 +220,7 @@ fn told_taker(mailbox: &WireMailbox) -> String {
 fn told_purged(purged: &Purged) -> String {
     let Purged { dry_run, pending, leased } = purged;
     if *dry_run {
-        return format!("{pending} waiting would go, {leased} leased would be asked for; add --yes to do it");
+        return format!("would withdraw {pending} waiting and ask back {leased} leased; add --yes to do it");
     }
-    format!("{pending} waiting go, {leased} leased are asked for")
+    format!("withdrew {pending} waiting and asked back {leased} leased")
 }

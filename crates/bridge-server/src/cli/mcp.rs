@@ -19,6 +19,9 @@ pub(super) struct Mcp {
     /// The agent's name, by which the bridge knows it when it comes back
     #[arg(long, value_name = "NAME", value_parser = agent)]
     agent: Option<Name>,
+    /// Offer the tools of an operator, who looks after the bridge, in place of those of a conversation
+    #[arg(long)]
+    operator: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +34,9 @@ enum McpCommand {
         /// The agent's name [default: a new one, such as claude-7f3a]
         #[arg(long, value_name = "NAME", value_parser = agent)]
         agent: Option<Name>,
+        /// For the tools of an operator, who looks after the bridge, in place of those of a conversation
+        #[arg(long)]
+        operator: bool,
     },
 }
 
@@ -47,12 +53,12 @@ enum Program {
 impl Mcp {
     pub(super) fn run(self, runtime: &Runtime, url: &Base, output: &Output) -> Result<ExitCode> {
         match self.command {
-            Some(McpCommand::Config { client, agent }) => {
+            Some(McpCommand::Config { client, agent, operator }) => {
                 let agent = match agent {
                     Some(agent) => agent,
                     None => mint(client)?,
                 };
-                let snippet = Snippet::new(client, url, &agent)?;
+                let snippet = Snippet::new(client, url, &agent, Tools::of(operator))?;
                 if !output.is_json() {
                     output.note(snippet.place);
                 }
@@ -61,15 +67,33 @@ impl Mcp {
             }
             None => {
                 telemetry::install(telemetry::LogFormat::Text, "warn")?;
-                let (url, agent) = (url.to_string(), self.agent);
-                let proxied =
-                    bridge_mcp::proxy(&url, agent.as_ref(), tokio::io::stdin(), tokio::io::stdout());
+                let url = format!("{url}{}", Tools::of(self.operator).path);
+                let agent = self.agent.as_ref();
+                let proxied = bridge_mcp::proxy(&url, agent, tokio::io::stdin(), tokio::io::stdout());
                 runtime
                     .block_on(proxied)
                     .context("The connection between the program and the bridge broke")?;
                 Ok(ExitCode::SUCCESS)
             }
         }
+    }
+}
+
+/// The tools that an agent gets: where, and what a program calls the server that has them.
+#[derive(Debug, Clone, Copy)]
+struct Tools {
+    path: &'static str,
+    server: &'static str,
+    flag: Option<&'static str>,
+}
+
+impl Tools {
+    const CONVERSATION: Self = Self { path: "/mcp", server: "bridge", flag: None };
+    const OPERATOR: Self =
+        Self { path: "/mcp/operator", server: "bridge-operator", flag: Some("--operator") };
+
+    const fn of(operator: bool) -> Self {
+        if operator { Self::OPERATOR } else { Self::CONVERSATION }
     }
 }
 
@@ -83,15 +107,19 @@ struct Snippet {
 }
 
 impl Snippet {
-    fn new(program: Program, url: &Base, agent: &Name) -> Result<Self> {
-        let address = &format!("{url}/mcp?agent={agent}");
+    fn new(program: Program, url: &Base, agent: &Name, tools: Tools) -> Result<Self> {
+        let Tools { path, server, flag } = tools;
+        let address = &format!("{url}{path}?agent={agent}");
+        let json = |list, entry| json(list, server, entry);
         let (place, text) = match program {
             Program::ClaudeCode => {
-                ("In a terminal:", format!("claude mcp add --transport http bridge \"{address}\""))
+                ("In a terminal:", format!("claude mcp add --transport http {server} \"{address}\""))
             }
             Program::ClaudeDesktop => {
                 let command = std::env::current_exe().context("The path of this program is unknown")?;
-                let args = ["mcp", "--url", &url.to_string(), "--agent", agent.as_str()].map(str::to_owned);
+                let url = url.to_string();
+                let args = ["mcp", "--url", &url, "--agent", agent.as_str()].into_iter().chain(flag);
+                let args = args.map(str::to_owned).collect();
                 let entry = Entry { command: Some(command), args: Some(args), ..Entry::default() };
                 (
                     "In claude_desktop_config.json (Settings, Developer, Edit Config):",
@@ -107,7 +135,7 @@ impl Snippet {
                 ("In .vscode/mcp.json:", json("servers", entry)?)
             }
             Program::Codex => {
-                ("In ~/.codex/config.toml:", format!("[mcp_servers.bridge]\nurl = \"{address}\""))
+                ("In ~/.codex/config.toml:", format!("[mcp_servers.{server}]\nurl = \"{address}\""))
             }
             Program::Gemini => {
                 let entry = Entry { http_url: Some(address), ..Entry::default() };
@@ -131,12 +159,12 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     command: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    args: Option<[String; 5]>,
+    args: Option<Vec<String>>,
 }
 
-/// The entry called `bridge` in the list of servers.
-fn json(list: &str, entry: Entry<'_>) -> Result<String> {
-    let file = BTreeMap::from([(list, BTreeMap::from([("bridge", entry)]))]);
+/// The entry of one server in the list of them.
+fn json(list: &str, server: &str, entry: Entry<'_>) -> Result<String> {
+    let file = BTreeMap::from([(list, BTreeMap::from([(server, entry)]))]);
     serde_json::to_string_pretty(&file).context("The path of this program is no text")
 }
 
@@ -168,10 +196,25 @@ fn agent(text: &str) -> Result<Name, &'static str> {
 mod tests {
     use super::*;
 
+    fn text_for(program: Program, tools: Tools) -> String {
+        let url = "http://127.0.0.1:8765".parse().unwrap();
+        Snippet::new(program, &url, &Name::from_static("claude-7f3a"), tools).unwrap().text
+    }
+
     fn text(program: Program) -> String {
-        Snippet::new(program, &"http://127.0.0.1:8765".parse().unwrap(), &Name::from_static("claude-7f3a"))
-            .unwrap()
-            .text
+        text_for(program, Tools::CONVERSATION)
+    }
+
+    #[test]
+    fn an_operator_gets_another_address_under_another_name() {
+        for program in Program::value_variants() {
+            let text = text_for(*program, Tools::OPERATOR);
+            assert!(text.contains("bridge-operator"), "{program:?}: {text}");
+            assert!(
+                text.contains("/mcp/operator?agent=") || text.contains("--operator"),
+                "{program:?}: {text}"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and which file answers.
 
+mod bench;
 mod check;
 mod dead;
 mod mailbox;
@@ -11,7 +12,7 @@ mod session;
 mod status;
 mod tail;
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{env, ffi::OsString, io, num::NonZero, process::ExitCode, thread};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -19,6 +20,9 @@ use clap_complete::Shell;
 
 use self::output::Output;
 use crate::client::{Base, Client, ClientError};
+
+/// Tokio's own variable, which has the last word on how many threads answer.
+const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 
 /// A durable message bridge between people, AI agents and services.
 #[derive(Debug, Parser)]
@@ -79,6 +83,8 @@ enum Command {
     Status(status::Status),
     /// Show what happens, as it happens
     Tail(tail::Tail),
+    /// Measure how much a running bridge takes, and how fast it answers
+    Bench(bench::Bench),
     /// Check the data of a bridge that is not running
     Check(check::Check),
     /// Connect an MCP client over standard input and output, or print a client's settings
@@ -108,10 +114,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn execute(cli: Cli, output: &Output) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("The bridge cannot start its threads")?;
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Serve(_)) && env::var_os(WORKER_THREADS).is_none() {
+        // One core is left to the thread that writes: what a request touches moves between cores less often.
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        threads.worker_threads(cores.saturating_sub(1).max(1));
+    }
+    let runtime = threads.enable_all().build().context("The bridge cannot start its threads")?;
     let client = || Client::new(cli.url.clone());
     match cli.command {
         Command::Serve(serve) => serve.run(&runtime, output),
@@ -124,6 +133,7 @@ fn execute(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Mailbox(mailbox) => runtime.block_on(mailbox.run(&client(), output)),
         Command::Status(status) => runtime.block_on(status.run(&client(), output)),
         Command::Tail(tail) => runtime.block_on(tail.run(&client(), output)),
+        Command::Bench(bench) => runtime.block_on(bench.run(&client(), output)),
         Command::Check(check) => check.run(output),
         Command::Mcp(mcp) => mcp.run(&runtime, &cli.url, output),
         Command::Completions { shell } => {

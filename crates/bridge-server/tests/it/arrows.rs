@@ -40,7 +40,9 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("anyhow", &["bridge-server"]),
     ("axum", &[]),
     ("clap", &["bridge-server"]),
+    ("hdrhistogram", &["bridge-server"]),
     ("hyper", &["bridge-mcp", "bridge-server", "bridge-transport"]),
+    ("indicatif", &["bridge-server"]),
     ("rmcp", &["bridge-mcp"]),
     ("rusqlite", &["bridge-store"]),
     ("rust-embed", &["bridge-server"]),
@@ -166,6 +168,23 @@ fn nobody_brings_what_is_banned() {
     for package in packages {
         let name = package["name"].as_str().unwrap();
         assert!(!BANNED.contains(&name), "{name} is in the lock file");
+    }
+}
+
+/// What an embedder gets with `cargo add bridge-runtime bridge-store`.
+#[test]
+fn a_bridge_inside_a_program_brings_no_http_and_no_database() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--package", "bridge-core", "--package", "bridge-runtime", "--package", "bridge-store"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && tree.contains("bridge-runtime v"), "{tree}");
+    let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    for unwanted in ["clap", "http", "hyper", "libsqlite3-sys", "rusqlite", "shuttle", "tower"] {
+        assert!(!names.contains(&unwanted), "{unwanted} comes along");
     }
 }
 

@@ -170,6 +170,13 @@ impl Server {
         words.split_whitespace().map(str::to_owned).collect()
     }
 
+    /// Memory that the process has in use, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Files and sockets that the process has open.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
@@ -261,6 +268,15 @@ impl Http {
             Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
         };
         tokio::time::timeout(PATIENCE, exchange).await.expect("an answer comes in time")
+    }
+
+    /// The status and the text of an answer that is no JSON.
+    pub(crate) async fn text(&self, method: Method, url: &str) -> (u16, String) {
+        let request = Request::builder().method(method).uri(url).body(Full::default()).unwrap();
+        let response = self.0.request(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     pub(crate) async fn get(&self, url: &str) -> Value {

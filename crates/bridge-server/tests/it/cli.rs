@@ -5,9 +5,10 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::bridge::{Data, Server, program, run, stderr, stdout};
+use crate::bridge::{Data, Server, look_again, program, run, stderr, stdout};
 
 /// Runs a command against a server.
 fn at(server: &Server, arguments: &[&str]) -> std::process::Output {
@@ -139,6 +140,54 @@ async fn a_message_cannot_give_orders_to_a_terminal() {
     said(&server, &["send", &session, "\u{1b}]0;gotcha\u{7}hello"]);
     let received = said(&server, &["receive", &session]);
     assert!(received.contains("hello") && !received.contains(['\u{1b}', '\u{7}']), "{received:?}");
+}
+
+#[tokio::test]
+async fn a_bench_measures_and_cleans_up() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let output = at(&server, &["--json", "bench", "deliver", "--clients", "4", "--for", "1s"]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    let measured: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert!(measured["operations"].as_u64().unwrap() > 0, "{measured}");
+    assert!(measured["operations_per_second"].as_f64().unwrap() > 0.0, "{measured}");
+    let times = measured["times"].as_array().unwrap();
+    let steps: Vec<_> = times.iter().map(|times| times["step"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["publish", "receive", "ack", "all three"]);
+    for times in times {
+        let [p50, p999] = ["p50_ms", "p999_ms"].map(|name| times[name].as_f64().unwrap());
+        assert!(0.0 < p50 && p50 <= p999, "{times}");
+    }
+    for told in ["cpu_us_per_operation", "commands_per_commit", "changes_per_commit"] {
+        assert!(measured["server"][told].as_f64().unwrap() > 0.0, "{told}: {measured}");
+    }
+    assert!(said(&server, &["mailbox", "list"]).contains("There is no mailbox"));
+}
+
+#[tokio::test]
+async fn a_bench_at_a_rate_begins_as_many_as_are_due() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let measured = json(&server, &["bench", "publish", "--clients", "2", "--for", "1s", "--rate", "50"]);
+    let count = measured["times"][0]["count"].as_u64().unwrap();
+    assert!((49..=51).contains(&count), "{measured}");
+    assert_eq!(measured["behind"], 0, "{measured}");
+}
+
+#[tokio::test]
+async fn a_bench_that_is_interrupted_cleans_up_too() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let mut program = program();
+    program.args(["--url", &server.url, "bench", "publish", "--for", "1m"]);
+    let bench = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !said(&server, &["mailbox", "list"]).contains("group:bench-") {
+        look_again().await;
+    }
+    kill_process(Pid::from_child(&bench), Signal::INT).unwrap();
+    let output = bench.wait_with_output().unwrap();
+    assert!(stderr(&output).contains("It stops"), "{}", stderr(&output));
+    assert!(said(&server, &["mailbox", "list"]).contains("There is no mailbox"));
 }
 
 #[test]

@@ -8,4 +8,5 @@ mod bridge;
 mod cli;
 mod crash;
 mod faults;
+mod operate;
 mod serve;

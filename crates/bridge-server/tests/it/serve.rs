@@ -368,6 +368,42 @@ async fn the_page_and_the_mcp_door_are_there() {
 }
 
 #[tokio::test]
+async fn what_was_done_is_counted_for_a_scraper() {
+    let data = Data::new();
+    let http = Http::new();
+    let server = Server::start(&data.path());
+    let url = format!("{}/metrics", server.url);
+    let value = |text: &str, name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        found.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<f64>().unwrap()
+    };
+    let (status, before) = http.text(Method::GET, &url).await;
+    assert_eq!(status, 200);
+    for n in 0..3 {
+        http.post(
+            &format!("{}/api/send", server.url),
+            &json!({"from": "a", "to": "b", "text": n.to_string()}),
+        )
+        .await;
+    }
+    let (_, after) = http.text(Method::GET, &url).await;
+    let risen = |name: &str| value(&after, name) - value(&before, name);
+    for name in ["bridge_shard_commits_total", "bridge_shard_commands_total", "bridge_store_commits_total"] {
+        assert!((3.0..10.0).contains(&risen(name)), "{name}: {}", risen(name));
+    }
+    assert!(risen("bridge_store_changes_total") >= 3.0);
+    assert!(risen("process_cpu_seconds_total") > 0.0);
+    assert_eq!(value(&after, "bridge_shard_reloads_total"), 0.0);
+    for (name, kind) in after.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
+        assert!(kind == "counter" && name.ends_with("_total"), "{name} is a {kind}");
+    }
+
+    assert_eq!(http.text(Method::HEAD, &url).await, (200, String::new()));
+    assert_eq!(http.text(Method::POST, &url).await.0, 405);
+    assert_eq!(http.text(Method::GET, &format!("{url}/more")).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_json_log_is_json() {
     let data = Data::new();
     let http = Http::new();
@@ -381,4 +417,22 @@ async fn a_json_log_is_json() {
         let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(entry["level"].is_string(), "{line}");
     }
+}
+
+#[tokio::test]
+async fn what_waits_in_the_store_is_not_held_in_memory() {
+    const MIB: u64 = 1 << 10;
+    const MESSAGES: u64 = 96;
+    let data = Data::new();
+    let http = Http::new();
+    let server = Server::start(&data.path());
+    let message = json!({"from": "anna", "to": "worker", "payload": "x".repeat(1_000 << 10)});
+    http.post(&format!("{}/api/send", server.url), &message).await;
+    let before = server.resident();
+    for _ in 0..MESSAGES {
+        http.post(&format!("{}/api/send", server.url), &message).await;
+    }
+    let grown = server.resident() - before;
+    // The payloads of the last ones, buffers, and what the allocator has not given back yet.
+    assert!(grown < 72 * MIB, "{MESSAGES} messages of a MiB have made the program {grown} KiB larger");
 }

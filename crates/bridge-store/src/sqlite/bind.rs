@@ -34,6 +34,14 @@ impl<'s, 'c> Bind<'s, 'c> {
         Ok(self)
     }
 
+    /// Fills in a column that tables did not have from the beginning: where it is empty the checksum is as it was without it.
+    pub(super) fn put_later<C: Column>(&mut self, value: &Option<C>) -> Result<&mut Self, Fault> {
+        match value {
+            Some(_) => self.put(value),
+            None => self.skip(1).map(|()| self),
+        }
+    }
+
     /// Fills in the checksum of what was put since the last one.
     pub(super) fn seal(&mut self) -> Result<&mut Self, Fault> {
         let sum = self.sum.finish();
@@ -94,6 +102,15 @@ impl<'r, 's> Take<'r, 's> {
     pub(super) fn take<C: Column>(&mut self) -> Result<C, Fault> {
         let value = self.value()?;
         C::take(value).ok_or_else(|| self.makes_no_sense())
+    }
+
+    /// Takes a column that tables did not have from the beginning.
+    pub(super) fn take_later<C: Column>(&mut self) -> Result<Option<C>, Fault> {
+        if self.row.get_ref(self.taken)? == ValueRef::Null {
+            self.taken += 1;
+            return Ok(None);
+        }
+        self.take().map(Some)
     }
 
     /// Takes a text without copying it.

@@ -64,6 +64,12 @@ impl Fault {
         }
     }
 
+    /// Whether SQLite says that the file makes no sense.
+    pub(super) fn is_damage_of_pages(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+    }
+
     /// The fault as a caller of the store sees it: `operation` failed on `file`.
     pub(super) fn told(self, operation: &'static str, file: &Path) -> StoreError {
         let name = file.display();
@@ -119,6 +125,17 @@ impl Fault {
                 StoreError { kind, operation, message, source: Some(Box::new(error)) }
             }
         }
+    }
+}
+
+/// What was read of a row; nothing where the row is damaged, which is said, and then nobody else suffers from it.
+pub(super) fn if_sound<T>(read: Result<T, Fault>) -> Result<Option<T>, Fault> {
+    match read {
+        Err(Fault::Corrupt(what)) => {
+            tracing::error!(%what, "a damaged row is left as it is");
+            Ok(None)
+        }
+        read => read.map(Some),
     }
 }
 

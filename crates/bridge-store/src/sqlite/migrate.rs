@@ -1,5 +1,6 @@
 //! The changes of the schema, from version to version.
 
+mod date;
 mod fold;
 
 use rusqlite::Connection;
@@ -9,35 +10,33 @@ use super::{fault::Fault, schema};
 /// One change of the schema.
 struct Migration {
     sql: &'static str,
-    /// What the program does behind it, in the same transaction.
+    /// What the program does behind the schema's last change, in the same transaction: it knows the tables as they are now.
     then: fn(&Connection) -> Result<(), Fault>,
 }
 
 /// The changes, oldest first. Only ever append.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { sql: include_str!("migrations/0001.sql"), then: nothing },
     Migration { sql: include_str!("migrations/0002.sql"), then: nothing },
     Migration { sql: include_str!("migrations/0003.sql"), then: fold::fold },
+    Migration { sql: include_str!("migrations/0004.sql"), then: date::date },
 ];
 
 /// The version of a schema with every migration applied.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-/// Applies the migrations that the file has not seen, each in a transaction of its own.
+/// Applies the migrations that the file has not seen, all or none.
 pub(super) fn migrate(connection: &Connection) -> Result<(), Fault> {
-    migrate_to(connection, VERSION)
-}
-
-fn migrate_to(connection: &Connection, last: u32) -> Result<(), Fault> {
     let done = schema::version(connection)?;
-    for (migration, version) in MIGRATIONS.iter().zip(1..=last).skip(done as usize) {
-        let transaction = connection.unchecked_transaction()?;
-        transaction.execute_batch(migration.sql)?;
-        (migration.then)(&transaction)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
+    let migrations = MIGRATIONS.get(done as usize..).unwrap_or_default();
+    if migrations.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let transaction = connection.unchecked_transaction()?;
+    migrations.iter().try_for_each(|migration| transaction.execute_batch(migration.sql))?;
+    migrations.iter().try_for_each(|migration| (migration.then)(&transaction))?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    Ok(transaction.commit()?)
 }
 
 fn nothing(_connection: &Connection) -> Result<(), Fault> {
@@ -56,7 +55,17 @@ mod tests {
             let file = schema::database(directory.path());
             let earlier = Connection::open(&file).unwrap();
             earlier.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
-            migrate_to(&earlier, version).unwrap();
+            for migration in &MIGRATIONS[..version as usize] {
+                earlier.execute_batch(migration.sql).unwrap();
+            }
+            if version == 3 {
+                // What the program has left behind when it had moved everything.
+                earlier
+                    .execute_batch("DROP TABLE old_message; DROP TABLE old_delivery; DROP TABLE old_mailbox")
+                    .unwrap();
+                earlier.execute_batch("DROP INDEX event_by_delivery").unwrap();
+            }
+            earlier.pragma_update(None, "user_version", version).unwrap();
             drop(earlier);
             let connection = schema::open_writer(&file, &Settings::default()).unwrap();
             assert_eq!(schema::version(&connection).unwrap(), VERSION);

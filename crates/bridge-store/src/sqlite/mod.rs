@@ -138,9 +138,10 @@ struct Inner {
 impl SqliteStore {
     /// Opens the store in `directory`, or makes one there, readable by its owner only.
     ///
-    /// A database of up to 128 MiB is checked whole (`PRAGMA quick_check`). Of a larger one the length, the small tables
-    /// and the roots of the others are; [`verify`] checks the rest. Every row is compared with its checksum when it is
-    /// read. Blocks for as long as that takes.
+    /// A database of up to 8 MiB is checked whole (`PRAGMA integrity_check`), one of up to 128 MiB page by page
+    /// (`PRAGMA quick_check`). Of a larger one the length, the small tables and the roots of the others are, and up to 512 MiB
+    /// the live rows of messages are counted against their index; [`verify`] checks the rest. Every row is compared with its
+    /// checksum when it is read. Blocks for as long as that takes.
     ///
     /// # Errors
     /// * [`StoreErrorKind::Owned`](bridge_core::StoreErrorKind::Owned) — another process has the directory.
@@ -149,7 +150,7 @@ impl SqliteStore {
     /// * [`StoreErrorKind::TooNew`](bridge_core::StoreErrorKind::TooNew) — a newer version of this program wrote it.
     /// * [`StoreErrorKind::Full`](bridge_core::StoreErrorKind::Full),
     ///   [`StoreErrorKind::Unavailable`](bridge_core::StoreErrorKind::Unavailable) — the directory cannot be used.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(directory, Settings::default())
     }
 
@@ -157,7 +158,8 @@ impl SqliteStore {
     ///
     /// # Errors
     /// As of [`open`](Self::open).
-    pub fn open_with(directory: &Path, settings: Settings) -> Result<Self, StoreError> {
+    pub fn open_with(directory: impl AsRef<Path>, settings: Settings) -> Result<Self, StoreError> {
+        let directory = directory.as_ref();
         let told = |fault: Fault| {
             let blamed = if matches!(fault, Fault::Owned | Fault::Io(_)) {
                 directory
@@ -194,7 +196,7 @@ impl SqliteStore {
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
-        query: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        query: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Inner { file, readers, .. } = &*self.inner;
         let result = match readers {
@@ -220,12 +222,14 @@ impl Inner {
         };
         let held = owned.clone();
         inner.spawn("bridge-writer", move || {
-            writer::run(requests, connection, || schema::open_writer(&held.database, &settings), &counters);
+            writer::run(requests, connection, || schema::reopen_writer(&held.database, &settings), &counters);
         })?;
         for _ in 0..READERS {
             let (held, queries) = (owned.clone(), queries.clone());
+            // Opened before anything else can take the last descriptor.
+            let connection = schema::open_reader(&held.database)?;
             inner.spawn("bridge-reader", move || {
-                reader::run(&queries, move || schema::open_reader(&held.database));
+                reader::run(&queries, connection, move || schema::open_reader(&held.database));
             })?;
         }
         Ok(inner)
@@ -262,8 +266,8 @@ impl Store for SqliteStore {
         now: Timestamp,
         ttl: Duration,
     ) -> Result<Ownership, StoreError> {
-        match self.write("acquire", Write::Acquire { shard, node, until: now + ttl }).await? {
-            Written::Epoch(epoch) => Ok(Ownership { shard, node, epoch }),
+        match self.write("acquire", Write::Acquire { shard, node, now, ttl }).await? {
+            Written::Owner(owner) => Ok(owner),
             Written::Done => unreachable!("an acquisition begins an epoch"),
         }
     }

@@ -45,25 +45,33 @@ impl Readers {
     /// Runs `query` on one of the threads; all it reads is of one moment.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        query: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        query: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (answer, answered) = oneshot::channel();
         let query: Query = Box::new(move |reader| {
-            let _gone = answer.send(reader.read(query));
+            let _gone = answer.send(reader.read(&query));
         });
         self.queries.send(query).await.map_err(|_| Fault::Gone)?;
         answered.await.map_err(|_| Fault::Gone)?
     }
 }
 
-/// A connection that is opened when it is needed, and again after a fault.
+/// A connection that is opened again after a fault.
 pub(super) struct Reader {
     open: Box<dyn Fn() -> Result<Connection, Fault>>,
     connection: Option<Connection>,
 }
 
 impl Reader {
-    fn read<T>(&mut self, query: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+    /// SQLite tells a disk that failed to read like a file that is damaged: what is damaged is so the second time too.
+    fn read<T>(&mut self, query: &impl Fn(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
+        match self.attempt(query) {
+            Err(fault) if fault.is_damage_of_pages() => self.attempt(query),
+            result => result,
+        }
+    }
+
+    fn attempt<T>(&mut self, query: &impl Fn(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => (self.open)()?,
@@ -78,7 +86,7 @@ impl Reader {
 
 fn in_transaction<T>(
     connection: &Connection,
-    query: impl FnOnce(&Connection) -> Result<T, Fault>,
+    query: &impl Fn(&Connection) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     let transaction = connection.unchecked_transaction()?;
     let result = query(&transaction)?;
@@ -87,8 +95,12 @@ fn in_transaction<T>(
 }
 
 /// Answers queries until nobody can ask any more.
-pub(super) fn run(inbox: &Inbox, open: impl Fn() -> Result<Connection, Fault> + 'static) {
-    let mut reader = Reader { open: Box::new(open), connection: None };
+pub(super) fn run(
+    inbox: &Inbox,
+    connection: Connection,
+    open: impl Fn() -> Result<Connection, Fault> + 'static,
+) {
+    let mut reader = Reader { open: Box::new(open), connection: Some(connection) };
     loop {
         // The one that waits holds the lock; it lets go before it works.
         let query = inbox.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
@@ -143,8 +155,8 @@ fn find_in_message(connection: &Connection, shard: ShardId, key: &RowKey) -> Res
     let row = &mut Take::new(message::TABLE, row);
     let lasting = MessageRow::read(row)?;
     Ok(match key {
-        RowKey::Message(_) => Some(Row::Message(Box::new(lasting.read_message(row)?))),
-        _ => lasting.read_delivery(row)?.map(Box::new).map(Row::Delivery),
+        RowKey::Message(_) => Some(Row::Message(Arc::new(lasting.read_message(row)?))),
+        _ => lasting.read_delivery(row)?.map(Arc::new).map(Row::Delivery),
     })
 }
 

@@ -15,6 +15,8 @@ mod session;
 mod shard;
 mod task;
 
+use std::sync::Arc;
+
 use bridge_core::{Delivery, Row, RowKey, ShardId};
 
 use super::{
@@ -181,7 +183,7 @@ impl Kind {
     pub(super) fn read(self, row: &rusqlite::Row<'_>) -> Result<Row, Fault> {
         let Some(table) = self.table() else {
             let take = &mut Take::new(message::TABLE, row);
-            return MessageRow::read(take)?.read_message(take).map(Box::new).map(Row::Message);
+            return MessageRow::read(take)?.read_message(take).map(Arc::new).map(Row::Message);
         };
         let take = &mut Take::new(table.name, row);
         take.shard()?;
@@ -189,7 +191,7 @@ impl Kind {
             Self::Identity => Row::Identity(identity::read(take)?),
             Self::Session => Row::Session(session::read(take)?),
             Self::Mailbox => Row::Mailbox(mailbox::read(take)?),
-            Self::Delivery => Row::Delivery(Box::new(delivery::read(take)?)),
+            Self::Delivery => Row::Delivery(Arc::new(delivery::read(take)?)),
             Self::Message => unreachable!("messages have no table of their own"),
             Self::Idempotency => Row::Idempotency(idempotency::read(take)?),
             Self::Reader => Row::Reader(reader::read(take)?),

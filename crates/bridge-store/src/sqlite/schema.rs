@@ -22,8 +22,15 @@ pub(super) const APPLICATION_ID: i32 = 0x6272_6467;
 /// How long a writer waits for another process that has the database open, such as an operator's shell.
 const BUSY: Duration = Duration::from_secs(2);
 
-/// A file up to this size is checked whole at start: that takes well under a second.
-const CHECKED_WHOLE: u64 = 128 << 20;
+/// In a file up to this size every row is looked for in every index at start. How long a start may take bounds this and
+/// the two following.
+const CHECKED_WHOLE: u64 = 8 << 20;
+
+/// Up to this size the pages are looked at, each by itself.
+const CHECKED_BY_PAGE: u64 = 128 << 20;
+
+/// Up to this size the rows that are live are counted, to be compared with the index that finds them.
+const COUNTED: u64 = 512 << 20;
 
 /// What the lock file holds once the directory has had a database. Without it a database that is gone looks like one that
 /// never was.
@@ -102,6 +109,24 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Opens the connection that writes. The file is made if there is none, migrated if it is old, and checked.
 pub(super) fn open_writer(file: &Path, settings: &Settings) -> Result<Connection, Fault> {
+    open(file, settings).map(|(connection, _)| connection)
+}
+
+/// Opens the connection that writes after a fault of the medium. What a failed flush left in the log looks whole until the
+/// power fails, and would take with it whatever was written behind it: nothing is until all of the log is in its place
+/// and the log begins anew.
+///
+/// # Errors
+/// [`Fault::Owned`] while somebody who reads is in the way.
+pub(super) fn reopen_writer(file: &Path, settings: &Settings) -> Result<Connection, Fault> {
+    match open(file, settings)? {
+        (connection, true) => Ok(connection),
+        (_, false) => Err(Fault::Owned),
+    }
+}
+
+/// The connection that writes, and whether its log is empty.
+fn open(file: &Path, settings: &Settings) -> Result<(Connection, bool), Fault> {
     check_presence(file)?;
     if !file.exists() {
         create(file)?;
@@ -130,8 +155,10 @@ pub(super) fn open_writer(file: &Path, settings: &Settings) -> Result<Connection
     }
     set_up(&connection)?;
     migrate(&connection)?;
-    check(&connection, file)?;
-    Ok(connection)
+    // What is in the log goes to its place first, so that the file alone can be judged.
+    let is_in_place = empty_log(&connection)?;
+    check(&connection, file, is_in_place)?;
+    Ok((connection, is_in_place))
 }
 
 /// Opens a connection that cannot write.
@@ -234,21 +261,25 @@ pub(super) fn version(connection: &Connection) -> Result<u32, Fault> {
 
 /// Looks a file over before it is used: whole if it is not too large for that, else its length, its small tables, and
 /// the first page of every other one. `verify` looks at everything.
-fn check(connection: &Connection, file: &Path) -> Result<(), Fault> {
-    // What is in the log goes to its place first, so that the file alone can be judged.
-    let in_place = empty_log(connection, "PASSIVE")?;
+fn check(connection: &Connection, file: &Path, is_in_place: bool) -> Result<(), Fault> {
     let length = fs::metadata(file)?.len();
     let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let expected = u64::from(pages) * u64::from(page);
-    if in_place && length < expected {
+    if is_in_place && length < expected {
         return Err(Fault::Corrupt(format!("it has {length} bytes of {expected}")));
     }
     if length <= CHECKED_WHOLE {
-        return quick_check(connection, "PRAGMA quick_check(1)");
+        return found_sound(connection, "PRAGMA integrity_check(1)");
+    }
+    if length <= COUNTED {
+        count_live(connection)?;
+    }
+    if length <= CHECKED_BY_PAGE {
+        return found_sound(connection, "PRAGMA quick_check(1)");
     }
     for table in SMALL_TABLES {
-        quick_check(connection, &format!("PRAGMA quick_check({table})"))?;
+        found_sound(connection, &format!("PRAGMA quick_check({table})"))?;
     }
     for table in ["message", "payload", "delivery", "idempotency", "event"] {
         connection
@@ -257,12 +288,33 @@ fn check(connection: &Connection, file: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Moves what is in the write-ahead log to its place in the file, and tells whether all of it is there now: readers or a
-/// full disk may be in the way, which harms nobody.
-fn empty_log(connection: &Connection, mode: &str) -> Result<bool, Fault> {
-    let moved = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-        let (busy, pages, moved): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(!busy && pages == moved)
+/// A row that the index of live ones does not find, or finds out of turn, would be missing after a load.
+fn count_live(connection: &Connection) -> Result<(), Fault> {
+    let live: i64 =
+        connection
+            .query_row("SELECT count(*) FROM message NOT INDEXED WHERE live = 1", [], |row| row.get(0))?;
+    let mut index =
+        connection.prepare("SELECT seq FROM message INDEXED BY message_live WHERE live = 1 ORDER BY seq")?;
+    let mut index = index.query([])?;
+    let (mut found, mut last) = (0_i64, i64::MIN);
+    while let Some(row) = index.next()? {
+        let seq = row.get(0)?;
+        found += i64::from(last < seq);
+        last = seq;
+    }
+    if found == live {
+        Ok(())
+    } else {
+        Err(Fault::Corrupt(format!("of {live} live rows of table message its index finds {found} in order")))
+    }
+}
+
+/// Moves what is in the write-ahead log to its place in the file, and tells whether all of it is there now, and the log
+/// empty: readers or a full disk may be in the way, which harms nobody.
+fn empty_log(connection: &Connection) -> Result<bool, Fault> {
+    let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        let busy: bool = row.get(0)?;
+        Ok(!busy)
     });
     match moved {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(false),
@@ -272,10 +324,10 @@ fn empty_log(connection: &Connection, mode: &str) -> Result<bool, Fault> {
 
 /// Leaves everything in the file before its connection is closed, so that the file alone is a whole copy.
 pub(super) fn tidy(connection: &Connection) -> Result<(), Fault> {
-    empty_log(connection, "TRUNCATE").map(drop)
+    empty_log(connection).map(drop)
 }
 
-fn quick_check(connection: &Connection, check: &str) -> Result<(), Fault> {
+fn found_sound(connection: &Connection, check: &str) -> Result<(), Fault> {
     let found: String = connection.query_row(check, [], |row| row.get(0))?;
     if found == "ok" { Ok(()) } else { Err(Fault::Corrupt(found)) }
 }
@@ -300,6 +352,59 @@ mod tests {
                 connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             assert_eq!(journal, "wal");
         }
+    }
+
+    #[test]
+    fn after_a_fault_nothing_is_written_behind_what_the_log_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = database(directory.path());
+        let log = file.with_extension("db-wal");
+        let length = || fs::metadata(&log).unwrap().len();
+        let writer = open_writer(&file, &Settings::default()).unwrap();
+        let reader = open_reader(&file).unwrap();
+        let write = |id| writer.execute("INSERT INTO payload VALUES (?, x'00')", [id]).unwrap();
+        write(1);
+        reader.execute_batch("BEGIN; SELECT count(*) FROM payload").unwrap();
+        write(2);
+        drop(writer);
+        assert!(length() > 0);
+        assert!(matches!(reopen_writer(&file, &Settings::default()), Err(Fault::Owned)));
+
+        reader.execute_batch("COMMIT").unwrap();
+        drop(reopen_writer(&file, &Settings::default()).unwrap());
+        assert_eq!(length(), 0);
+    }
+
+    #[test]
+    fn a_live_row_that_its_index_does_not_find_is_found_at_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = database(directory.path());
+        let writer = open_writer(&file, &Settings::default()).unwrap();
+        let insert =
+            "INSERT INTO message (seq, shard, id, logged, recipient, priority, created_at, size, crc, live)
+                      VALUES (?1, 0, randomblob(16), 1, 'anna', 5, 0, 0, 0, 1)";
+        for seq in 1..=3 {
+            writer.execute(insert, [seq]).unwrap();
+        }
+        assert!(count_live(&writer).is_ok());
+
+        // The index is given the pages of one that lacks a row.
+        let root = |name| -> i64 {
+            let find = "SELECT rootpage FROM sqlite_schema WHERE name = ?";
+            writer.query_row(find, [name], |row| row.get(0)).unwrap()
+        };
+        writer.execute_batch("CREATE INDEX short ON message (seq) WHERE live = 1 AND seq <> 2").unwrap();
+        let short = root("short");
+        writer.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
+        writer.execute_batch("PRAGMA writable_schema = ON").unwrap();
+        let swap = "UPDATE sqlite_schema SET rootpage = ? WHERE name = 'message_live'";
+        writer.execute(swap, [short]).unwrap();
+        writer.execute_batch("DELETE FROM sqlite_schema WHERE name = 'short'").unwrap();
+        drop(writer);
+        let damaged = Connection::open(&file).unwrap();
+        assert!(matches!(count_live(&damaged), Err(Fault::Corrupt(_))));
+        drop(damaged);
+        assert!(matches!(open_writer(&file, &Settings::default()), Err(Fault::Corrupt(_))));
     }
 
     #[test]

@@ -2,14 +2,18 @@
 //! it, and answers all when that is durable. Which messages, deliveries and events lie together is decided in `messages`.
 
 mod messages;
+mod trim;
 
 use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
-use bridge_core::{Change, Handshake, NodeId, Ownership, Row, RowKey, ShardId, StoreError, Timestamp};
-use rusqlite::{Connection, Statement};
+use bridge_core::{
+    Change, Handshake, NodeId, Ownership, Row, RowKey, Scope, Seq, ShardId, StoreError, Timestamp,
+};
+use rusqlite::{Connection, PrepFlags, Statement};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -27,7 +31,7 @@ const GROUP: usize = 1_024;
 /// Something to be written, whole or not at all.
 #[derive(Debug)]
 pub(super) enum Write {
-    Acquire { shard: ShardId, node: NodeId, until: Timestamp },
+    Acquire { shard: ShardId, node: NodeId, now: Timestamp, ttl: Duration },
     Renew { owner: Ownership, until: Timestamp },
     Release { owner: Ownership },
     Commit { owner: Ownership, changes: Vec<Change> },
@@ -37,11 +41,11 @@ pub(super) enum Write {
 }
 
 /// What a write came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Written {
     Done,
-    /// The epoch that an acquisition began.
-    Epoch(u64),
+    /// What an acquisition began.
+    Owner(Ownership),
 }
 
 #[derive(Debug)]
@@ -184,21 +188,27 @@ struct Transaction<'c> {
     messages: Messages<'c>,
 }
 
+/// Prepares a statement that stays. SQLite keeps some memory at hand for each connection's short needs: one that stays must
+/// not live in it, or all others would have to ask the system for theirs.
+fn prepare<'c>(connection: &'c Connection, sql: &str) -> rusqlite::Result<Statement<'c>> {
+    connection.prepare_with_flags(sql, PrepFlags::SQLITE_PREPARE_PERSISTENT)
+}
+
 impl<'c> Transaction<'c> {
     fn new(connection: &'c Connection) -> Result<Self, Fault> {
         let for_each = |sql: fn(&rows::Table) -> String| {
-            let prepare = |table| connection.prepare(&sql(table));
+            let prepare = |table| prepare(connection, &sql(table));
             Kind::ALL.iter().map(|kind| kind.table().map(prepare).transpose()).collect::<Result<Vec<_>, _>>()
         };
         Ok(Self {
             connection,
-            begin: connection.prepare("BEGIN IMMEDIATE")?,
-            commit: connection.prepare("COMMIT")?,
-            shard: connection.prepare(&rows::SHARD.get())?,
-            put_shard: connection.prepare(&rows::SHARD.put())?,
+            begin: prepare(connection, "BEGIN IMMEDIATE")?,
+            commit: prepare(connection, "COMMIT")?,
+            shard: prepare(connection, &rows::SHARD.get())?,
+            put_shard: prepare(connection, &rows::SHARD.put())?,
             put: for_each(rows::Table::put)?,
             delete: for_each(rows::Table::delete)?,
-            new_slot: connection.prepare("SELECT coalesce(max(slot) + 1, 0) FROM shard")?,
+            new_slot: prepare(connection, "SELECT coalesce(max(slot) + 1, 0) FROM shard")?,
             messages: Messages::new(connection)?,
         })
     }
@@ -259,14 +269,14 @@ impl<'c> Transaction<'c> {
 
     fn write(&mut self, write: &Write) -> Result<Written, Fault> {
         match write {
-            Write::Acquire { shard, node, until } => return self.acquire(*shard, *node, *until),
+            Write::Acquire { shard, node, now, ttl } => return self.acquire(*shard, *node, *now, *ttl),
             Write::Renew { owner, until } => {
                 let shard = self.shard(owner.shard)?.of(owner)?;
                 self.put_shard(owner.shard, &Shard { owned_until: Some(*until), ..shard })?;
             }
             Write::Release { owner } => {
                 if let Ok(shard) = self.shard(owner.shard)?.of(owner) {
-                    self.put_shard(owner.shard, &Shard { node: None, owned_until: None, ..shard })?;
+                    self.put_shard(owner.shard, &Shard { node: None, ..shard })?;
                 }
             }
             Write::Commit { owner, changes } => self.change(owner, changes)?,
@@ -290,11 +300,18 @@ impl<'c> Transaction<'c> {
         Ok(Written::Done)
     }
 
-    fn acquire(&mut self, id: ShardId, node: NodeId, until: Timestamp) -> Result<Written, Fault> {
+    fn acquire(
+        &mut self,
+        id: ShardId,
+        node: NodeId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> Result<Written, Fault> {
         let shard = self.shard(id)?;
         let epoch = shard.epoch + 1;
-        self.put_shard(id, &Shard { epoch, node: Some(node), owned_until: Some(until), ..shard })?;
-        Ok(Written::Epoch(epoch))
+        let since = shard.owned_until.map_or(now, |until| now.max(until - ttl));
+        self.put_shard(id, &Shard { epoch, node: Some(node), owned_until: Some(since + ttl), ..shard })?;
+        Ok(Written::Owner(Ownership { shard: id, node, epoch, since }))
     }
 
     /// The shard, as new if nobody has owned it.
@@ -318,11 +335,13 @@ impl<'c> Transaction<'c> {
     fn change(&mut self, owner: &Ownership, changes: &[Change]) -> Result<(), Fault> {
         let shard = self.shard(owner.shard)?.of(owner)?;
         let span = shard.span(owner.shard);
-        let mut head = shard.head;
+        let (mut floor, mut head) = (shard.floor, shard.head);
         let mut left = changes;
         while let [change, rest @ ..] = left {
             left = rest;
             match change {
+                // What was trimmed comes back no more, if its batch does.
+                Change::Append(event) if event.seq <= floor && event.session.is_none() => {}
                 Change::Append(event) => {
                     left = self.messages.append(&span, event, head, rest)?;
                     head = head.max(event.seq);
@@ -331,6 +350,12 @@ impl<'c> Transaction<'c> {
                 Change::Put(Row::Delivery(delivery)) => self.messages.put_delivery(&span, delivery)?,
                 Change::Delete(RowKey::Message(id)) => self.messages.delete_message(&span, *id)?,
                 Change::Delete(RowKey::Delivery(id)) => self.messages.delete_delivery(&span, *id)?,
+                Change::Trim(scope, up_to) => {
+                    let is_all = *scope == Scope::All;
+                    let after = if is_all { floor } else { Seq::ZERO };
+                    trim::trim(self.connection, &span, *scope, after, *up_to)?;
+                    floor = if is_all { floor.max(*up_to) } else { floor };
+                }
                 Change::Put(row) => {
                     let mut put = Bind::new(statement(&mut self.put, Kind::of_row(row)?)?);
                     rows::write(owner.shard, row, &mut put)?;
@@ -344,8 +369,8 @@ impl<'c> Transaction<'c> {
                 _ => return Err(Fault::Unknown("this kind of change")),
             }
         }
-        if head != shard.head {
-            self.put_shard(owner.shard, &Shard { head, ..shard })?;
+        if (floor, head) != (shard.floor, shard.head) {
+            self.put_shard(owner.shard, &Shard { floor, head, ..shard })?;
         }
         Ok(())
     }

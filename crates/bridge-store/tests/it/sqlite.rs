@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 mod pages;
 mod version_2;
+mod version_3;
 mod writer;
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -27,6 +27,19 @@ pub async fn every_acquisition_raises_the_epoch(harness: impl StoreHarness) {
     }
 }
 
+/// Whatever their clocks say, and whether the last one gave up what it owned or not.
+pub async fn the_time_of_owners_does_not_go_back(harness: impl StoreHarness) {
+    for (n, (now, since)) in [(5, 5), (3, 5), (0, 5), (6, 6), (2, 6)].into_iter().enumerate() {
+        let store = harness.open().await;
+        let owner = store.acquire(SHARD, NodeId(n as u128), samples::at(now), TTL).await;
+        let owner = owner.expect("the shard can be acquired");
+        assert_eq!(owner.since, samples::at(since), "acquired at {now}");
+        if n % 2 == 0 {
+            store.release(&owner).await.expect("it can be given up");
+        }
+    }
+}
+
 /// A restarted node is a new owner.
 pub async fn the_epoch_rises_over_reopening(harness: impl StoreHarness) {
     let mut last = 0;
@@ -64,7 +77,7 @@ pub async fn an_old_epoch_is_fenced_and_changes_nothing(harness: impl StoreHarne
 /// An epoch that nobody was given is no better than an old one.
 pub async fn an_epoch_that_never_was_is_fenced(harness: impl StoreHarness) {
     let store = harness.open().await;
-    let nobody = Ownership { shard: ShardId(7), node: NodeId(1), epoch: 1 };
+    let nobody = Ownership { shard: ShardId(7), node: NodeId(1), epoch: 1, since: samples::at(0) };
     assert_fenced(store.commit(&nobody, &samples::publish(1)).await);
     let owner = acquire(&store).await;
     let ahead = Ownership { epoch: owner.epoch + 1, ..owner.clone() };

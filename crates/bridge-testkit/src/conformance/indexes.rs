@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use bridge_core::{
-    Change, DeadReason, Delivery, First, IdempotencyRecord, IdempotencyScope, Index, Message, Name, Row,
-    SCAN_BYTES, Seq, Session, SessionId, State, Store,
+    Change, DeadReason, Delivery, First, IdempotencyRecord, IdempotencyScope, Index, Message, Name, Reader,
+    Row, SCAN_BYTES, Seq, Session, SessionId, State, Store,
 };
 
-use super::{SHARD, StoreHarness, acquire, acquire_shard, put};
+use super::{SHARD, StoreHarness, acquire, acquire_shard, commit, put};
 use crate::samples;
 
 async fn scan(store: &impl Store, index: Index, limit: usize) -> Vec<Row> {
@@ -55,7 +57,7 @@ async fn put_messages(store: &impl Store) -> Vec<Row> {
         .map(|n| {
             let session = (n != 7).then_some(samples::session_id(n % 2));
             // The order of ids is not that of places.
-            Row::Message(Box::new(Message {
+            Row::Message(Arc::new(Message {
                 id: samples::message_id(99 - n),
                 session,
                 ..samples::message(n)
@@ -126,7 +128,7 @@ pub async fn large_messages_end_a_scan_early(harness: impl StoreHarness) {
     let messages: Vec<Row> = (1..)
         .zip(sizes)
         .map(|(n, size)| Message { session, payload: vec![b'x'; size].into(), ..samples::message(n) })
-        .map(|message| Row::Message(Box::new(message)))
+        .map(|message| Row::Message(Arc::new(message)))
         .collect();
     put(&store, &owner, &messages).await;
     let before = |n| Index::Messages { session: samples::session_id(1), before: Some(Seq(n)) };
@@ -159,10 +161,10 @@ pub async fn deliveries_are_listed_by_state(harness: impl StoreHarness) {
         let delivery = if n % 3 == 0 {
             Delivery { id: delivery.id.redriven(), redrive_of: Some(delivery.id), ..delivery }
         } else {
-            changes.push(Change::Put(Row::Message(Box::new(message))));
+            changes.push(Change::Put(Row::Message(Arc::new(message))));
             delivery
         };
-        changes.push(Change::Put(Row::Delivery(Box::new(delivery.clone()))));
+        changes.push(Change::Put(Row::Delivery(Arc::new(delivery.clone()))));
         store.commit(&owner, &changes).await.expect("what is new is written");
         all.push(delivery);
     }
@@ -177,7 +179,7 @@ pub async fn deliveries_are_listed_by_state(harness: impl StoreHarness) {
                 .iter()
                 .filter(|delivery| delivery.state.kind() == state && (from..to).contains(&delivery.seq))
                 .filter(|delivery| mailbox.as_ref().is_none_or(|mailbox| delivery.mailbox == *mailbox))
-                .map(|delivery| Row::Delivery(Box::new(delivery.clone())))
+                .map(|delivery| Row::Delivery(Arc::new(delivery.clone())))
                 .collect();
             if first == First::Newest {
                 wanted.reverse();
@@ -187,4 +189,92 @@ pub async fn deliveries_are_listed_by_state(harness: impl StoreHarness) {
             assert_eq!(scan(&store, index, limit).await, wanted, "{state:?} {mailbox:?} {from}..{to}");
         }
     }
+}
+
+/// By their times, of equal ones by their places: those that lie with their messages, whether these are there or not, and those
+/// that do not.
+pub async fn deliveries_are_listed_when_they_are_to_be_looked_at(harness: impl StoreHarness) {
+    let retiring = |until| Index::Retiring { after: None, until: samples::at(until) };
+    let behind = |delivery: &Row| match delivery {
+        Row::Delivery(delivery) => {
+            let after = delivery.retire_at.map(|at| (at, delivery.seq));
+            Index::Retiring { after, until: samples::at(100) }
+        }
+        other => panic!("{other:?} is no delivery"),
+    };
+    let mut all = Vec::new();
+    {
+        let store = harness.open().await;
+        let owner = acquire(&store).await;
+        for n in 1..=20 {
+            let mut changes = samples::publish(n);
+            let retire_at = (n % 5 != 0).then(|| samples::at(100 - n / 2));
+            let delivery = Delivery { state: State::Done, retire_at, ..samples::delivery(n) };
+            let delivery = if n % 3 == 0 {
+                changes.pop();
+                Delivery { id: delivery.id.redriven(), redrive_of: Some(delivery.id), ..delivery }
+            } else {
+                delivery
+            };
+            changes.push(Change::Put(Row::Delivery(Arc::new(delivery.clone()))));
+            if n % 4 == 0 {
+                changes.push(Change::Delete(bridge_core::RowKey::Message(delivery.message)));
+            }
+            commit(&store, &owner, &changes).await;
+            all.push(delivery);
+        }
+        let elsewhere = acquire_shard(&store, bridge_core::ShardId(1)).await;
+        let other = Delivery { retire_at: Some(samples::at(1)), ..samples::delivery(1) };
+        put(&store, &elsewhere, &[Row::Delivery(Arc::new(other))]).await;
+    }
+    all.retain(|delivery| delivery.retire_at.is_some());
+    all.sort_by_key(|delivery| (delivery.retire_at, delivery.seq));
+    let expected: Vec<Row> = all.into_iter().map(|delivery| Row::Delivery(Arc::new(delivery))).collect();
+
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    assert_eq!(scan(&store, retiring(100), 100).await, expected);
+    assert_eq!(scan(&store, retiring(100), 7).await, expected[..7]);
+    for (at, last) in expected.iter().enumerate() {
+        assert_eq!(scan(&store, behind(last), 100).await, expected[at + 1..], "behind {at}");
+    }
+    assert_eq!(scan(&store, retiring(91), 1).await, expected[..1]);
+    assert_eq!(scan(&store, retiring(90), 100).await, []);
+    // One that is to be looked at later is there then; one that is gone is not.
+    let Row::Delivery(first) = &expected[0] else { panic!("only deliveries are listed") };
+    let later = Row::Delivery(Arc::new(Delivery { retire_at: Some(samples::at(200)), ..(**first).clone() }));
+    put(&store, &owner, std::slice::from_ref(&later)).await;
+    commit(&store, &owner, &[Change::Delete(expected[1].key())]).await;
+    assert_eq!(scan(&store, retiring(100), 100).await, expected[2..]);
+    assert_eq!(scan(&store, retiring(200), 100).await.last(), Some(&later));
+}
+
+/// Those that were closed first are first; open ones are not among them.
+pub async fn closed_sessions_are_listed_when_their_time_has_passed(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let sessions: Vec<Row> = (1..=9)
+        .map(|n| Session { closed_at: (n % 3 != 0).then(|| samples::at(20 - n)), ..samples::session(n) })
+        .map(Row::Session)
+        .collect();
+    put(&store, &owner, &sessions).await;
+    let closed = |until| Index::ClosedSessions { until: samples::at(until) };
+    let expected = [8, 7, 5, 4, 2, 1].map(|n: usize| sessions[n - 1].clone());
+    assert_eq!(scan(&store, closed(100), 10).await, expected);
+    assert_eq!(scan(&store, closed(15), 10).await, expected[..3]);
+    assert_eq!(scan(&store, closed(100), 2).await, expected[..2]);
+    assert_eq!(scan(&store, closed(11), 10).await, []);
+}
+
+/// Those of one session alone, by their names.
+pub async fn readers_of_a_session_are_listed(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let reader = |name, n| Row::Reader(Reader { name: Name::from_static(name), ..samples::reader(n) });
+    let readers = ["a", "b", "c"].map(|name| reader(name, 1));
+    put(&store, &owner, &[readers[2].clone(), reader("d", 2), readers[0].clone(), readers[1].clone()]).await;
+    let of = |n| Index::Readers { session: samples::session_id(n) };
+    assert_eq!(scan(&store, of(1), 10).await, readers);
+    assert_eq!(scan(&store, of(1), 2).await, readers[..2]);
+    assert_eq!(scan(&store, of(3), 2).await, []);
 }

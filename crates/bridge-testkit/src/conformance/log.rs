@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use bridge_core::{Change, Event, EventKind, LogPage, Scope, Seq, Store};
+use bridge_core::{
+    Change, Delivery, Event, EventKind, LogPage, Message, Ownership, Row, RowKey, Scope, Seq, State, Store,
+};
 
 use super::{SHARD, StoreHarness, acquire, commit};
 use crate::samples;
@@ -139,4 +141,150 @@ pub async fn an_empty_log_has_no_head(harness: impl StoreHarness) {
     assert_eq!(read_log(&store, Scope::All, 0, 10).await, LogPage::default());
     acquire(&store).await;
     assert_eq!(read_log(&store, Scope::All, 5, 10).await, LogPage::default());
+}
+
+/// Twenty publishes; every third belongs to no session.
+async fn publishes(store: &impl Store, owner: &Ownership) -> Vec<Event> {
+    let mut events = Vec::new();
+    for n in 1..=20 {
+        let session = (n % 3 != 0).then(|| samples::session_id(n % 3));
+        let event = Event { session, ..samples::event(n) };
+        let message = Message { session, ..samples::message(n) };
+        let delivery = samples::delivery(n);
+        let mut changes = vec![Change::Append(event.clone())];
+        if n % 2 == 0 {
+            changes.push(Change::Put(Row::Message(Arc::new(message))));
+            changes.push(Change::Put(Row::Delivery(Arc::new(delivery))));
+        }
+        commit(store, owner, &changes).await;
+        events.push(event);
+    }
+    events
+}
+
+/// Of the whole log a beginning goes; what belongs to sessions stays, and is read by session as before.
+pub async fn the_log_is_trimmed_but_for_sessions(harness: impl StoreHarness) {
+    let mut events;
+    {
+        let store = harness.open().await;
+        let owner = acquire(&store).await;
+        events = publishes(&store, &owner).await;
+        commit(&store, &owner, &[Change::Trim(Scope::All, Seq(7))]).await;
+        commit(&store, &owner, &[Change::Trim(Scope::All, Seq(12))]).await;
+        // It never goes back.
+        commit(&store, &owner, &[Change::Trim(Scope::All, Seq(3))]).await;
+    }
+    events.retain(|event| event.seq > Seq(12) || event.session.is_some());
+    let store = harness.open().await;
+    let page = read_log(&store, Scope::All, 0, 100).await;
+    assert_eq!(page, LogPage { events: events.clone(), floor: Seq(12), head: Seq(20) });
+    let scope = Scope::Session(samples::session_id(1));
+    let page = read_log(&store, scope, 0, 100).await;
+    events.retain(|event| scope.contains(event));
+    assert_eq!(page, LogPage { events, floor: Seq::ZERO, head: Seq(20) });
+}
+
+/// Nothing but its own events goes, and the log's floor stays where it is.
+pub async fn the_events_of_a_session_are_trimmed_alone(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let mut events = publishes(&store, &owner).await;
+    let scope = Scope::Session(samples::session_id(1));
+    commit(&store, &owner, &[Change::Trim(scope, Seq(12))]).await;
+    events.retain(|event| event.seq > Seq(12) || !scope.contains(event));
+    let page = read_log(&store, Scope::All, 0, 100).await;
+    assert_eq!(page, LogPage { events: events.clone(), floor: Seq::ZERO, head: Seq(20) });
+    events.retain(|event| scope.contains(event));
+    assert_eq!(read_log(&store, scope, 0, 100).await.events, events);
+}
+
+/// Of a session the floor is right before its first event, but never beyond the log's own, which it is where it has none.
+pub async fn the_floor_of_a_session_is_where_it_begins(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    publishes(&store, &owner).await;
+    let floors = async || {
+        let mut floors = Vec::new();
+        for n in [1, 2, 7] {
+            let scope = Scope::Session(samples::session_id(n));
+            let floor = read_log(&store, scope, 0, 0).await.floor;
+            assert_eq!(read_log(&store, scope, 15, 100).await.floor, floor);
+            floors.push(floor.0);
+        }
+        floors
+    };
+    assert_eq!(floors().await, [0, 0, 0]);
+    commit(&store, &owner, &[Change::Trim(Scope::All, Seq(12))]).await;
+    assert_eq!(floors().await, [0, 1, 12]);
+    let trim = |n, up_to| Change::Trim(Scope::Session(samples::session_id(n)), Seq(up_to));
+    commit(&store, &owner, &[trim(1, 7)]).await;
+    assert_eq!(floors().await, [9, 1, 12]);
+    commit(&store, &owner, &[trim(1, 12), trim(2, 6)]).await;
+    assert_eq!(floors().await, [12, 7, 12]);
+    commit(&store, &owner, &[Change::Trim(Scope::All, Seq(16))]).await;
+    assert_eq!(floors().await, [12, 7, 16]);
+}
+
+/// Messages and deliveries stay as they are, change, and go, whether the event that told of them is there or not.
+pub async fn trimming_takes_nothing_but_events(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    for n in 1..=4 {
+        let changes = samples::publish(n).into_iter().map(|change| match change {
+            Change::Append(event) => Change::Append(Event { session: None, ..event }),
+            Change::Put(Row::Message(message)) => {
+                Change::Put(Row::Message(Arc::new(Message { session: None, ..(*message).clone() })))
+            }
+            other => other,
+        });
+        commit(&store, &owner, &changes.collect::<Vec<_>>()).await;
+    }
+    let keys = |n| [RowKey::Message(samples::message_id(n)), RowKey::Delivery(samples::delivery_id(n))];
+    commit(&store, &owner, &[Change::Delete(keys(1)[0].clone())]).await;
+    commit(&store, &owner, &keys(2).map(Change::Delete)).await;
+    commit(&store, &owner, &[Change::Trim(Scope::All, Seq(4))]).await;
+    assert_eq!(read_log(&store, Scope::All, 0, 100).await.events, []);
+
+    let done = Delivery { state: State::Done, retire_at: Some(samples::at(7)), ..samples::delivery(3) };
+    commit(&store, &owner, &[Change::Put(Row::Delivery(Arc::new(done.clone())))]).await;
+    let found = |n| {
+        let store = &store;
+        async move { store.get(SHARD, &keys(n)).await.expect("rows can be read") }
+    };
+    let message = |n| Some(Row::Message(Arc::new(Message { session: None, ..samples::message(n) })));
+    let delivery = |n| Some(Row::Delivery(Arc::new(samples::delivery(n))));
+    assert_eq!(found(1).await, [None, delivery(1)]);
+    assert_eq!(found(2).await, [None, None]);
+    assert_eq!(found(3).await, [message(3), Some(Row::Delivery(Arc::new(done)))]);
+    assert_eq!(found(4).await, [message(4), delivery(4)]);
+    for n in 1..=4 {
+        commit(&store, &owner, &keys(n).map(Change::Delete)).await;
+        assert_eq!(found(n).await, [None, None]);
+    }
+}
+
+/// A batch that tells, removes and trims comes to the same when it is applied again.
+pub async fn trimming_twice_equals_once(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let event = |n| Event { session: None, ..samples::event(n) };
+    let message = Message { session: None, ..samples::message(1) };
+    let ended = Delivery { state: State::Done, ..samples::delivery(1) };
+    let batch = [
+        Change::Append(event(1)),
+        Change::Put(Row::Message(Arc::new(message))),
+        Change::Put(Row::Delivery(Arc::new(ended.clone()))),
+        Change::Append(event(2)),
+        Change::Trim(Scope::All, Seq(1)),
+        Change::Append(event(3)),
+        Change::Delete(RowKey::Message(ended.message)),
+    ];
+    for _ in 0..3 {
+        commit(&store, &owner, &batch).await;
+        let page = read_log(&store, Scope::All, 0, 100).await;
+        assert_eq!(page, LogPage { events: vec![event(2), event(3)], floor: Seq(1), head: Seq(3) });
+        let keys = [RowKey::Message(ended.message), RowKey::Delivery(ended.id)];
+        let rows = store.get(SHARD, &keys).await.expect("rows can be read");
+        assert_eq!(rows, [None, Some(Row::Delivery(Arc::new(ended.clone())))]);
+    }
 }

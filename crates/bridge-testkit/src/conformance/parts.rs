@@ -1,5 +1,7 @@
 //! A message, its delivery and the event that it was accepted: a store may keep them together, and nobody must notice.
 
+use std::sync::Arc;
+
 use bridge_core::{
     Address, Change, Delivery, Event, EventKind, Index, Message, Name, Priority, Row, RowKey, Scope, Seq,
     ShardId, Side, State, Store, bytes::Bytes,
@@ -9,11 +11,11 @@ use super::{SHARD, StoreHarness, acquire, acquire_shard, commit, find, load, loa
 use crate::samples;
 
 fn message(message: Message) -> Change {
-    Change::Put(Row::Message(Box::new(message)))
+    Change::Put(Row::Message(Arc::new(message)))
 }
 
 fn delivery(delivery: Delivery) -> Change {
-    Change::Put(Row::Delivery(Box::new(delivery)))
+    Change::Put(Row::Delivery(Arc::new(delivery)))
 }
 
 /// What readers see of a shard: rows by key, live rows, the log as a whole and of one session, and a session's messages.
@@ -67,8 +69,8 @@ pub async fn a_publish_is_the_same_in_one_commit_or_in_several(harness: impl Sto
     let store = harness.open().await;
     let expected = see(&store, SHARD, &[1]).await;
     assert_eq!(expected.log, [samples::event(1)]);
-    assert_eq!(expected.live, [Row::Delivery(Box::new(samples::delivery(1)))]);
-    assert_eq!(expected.messages, [Row::Message(Box::new(samples::message(1)))]);
+    assert_eq!(expected.live, [Row::Delivery(Arc::new(samples::delivery(1)))]);
+    assert_eq!(expected.messages, [Row::Message(Arc::new(samples::message(1)))]);
     for at in 1..=2 * orders.len() {
         assert_eq!(see(&store, shards(at), &[1]).await, expected, "in shard {at}");
     }
@@ -116,13 +118,13 @@ pub async fn each_part_of_a_publish_goes_by_itself(harness: impl StoreHarness) {
     // Without its message a delivery still changes.
     let done = Delivery { size: 10_000, state: State::Done, ..samples::delivery(4) };
     commit(&store, &owner, &[delivery(done.clone())]).await;
-    assert_eq!(find(&store, RowKey::Delivery(done.id)).await, Some(Row::Delivery(Box::new(done))));
+    assert_eq!(find(&store, RowKey::Delivery(done.id)).await, Some(Row::Delivery(Arc::new(done))));
 
     for n in 2..=4 {
         commit(&store, &owner, &samples::publish(n)).await;
         let [of_message, of_delivery] = keys(n);
-        assert_eq!(find(&store, of_message).await, Some(Row::Message(Box::new(samples::message(n)))));
-        assert_eq!(find(&store, of_delivery).await, Some(Row::Delivery(Box::new(samples::delivery(n)))));
+        assert_eq!(find(&store, of_message).await, Some(Row::Message(Arc::new(samples::message(n)))));
+        assert_eq!(find(&store, of_delivery).await, Some(Row::Delivery(Arc::new(samples::delivery(n)))));
     }
     assert_eq!(see(&store, SHARD, &[1, 2, 3, 4]).await.log, [1, 2, 3, 4].map(samples::event));
     assert_eq!(load(&store, &owner).await.len(), 4);
@@ -139,15 +141,15 @@ pub async fn a_delivery_changes_beside_its_message(harness: impl StoreHarness) {
             commit(&store, &owner, &[delivery(form.clone())]).await;
             assert_eq!(
                 find(&store, RowKey::Delivery(form.id)).await,
-                Some(Row::Delivery(Box::new(form.clone())))
+                Some(Row::Delivery(Arc::new(form.clone())))
             );
         }
         let store = harness.open().await;
         let seen = see(&store, SHARD, &[1]).await;
-        let row = Row::Delivery(Box::new(form.clone()));
+        let row = Row::Delivery(Arc::new(form.clone()));
         assert_eq!(seen.rows[1].as_ref(), Some(&row));
         assert_eq!(seen.live, if row.is_live() { vec![row] } else { Vec::new() });
-        assert_eq!(seen.rows[0], Some(Row::Message(Box::new(samples::message(1)))));
+        assert_eq!(seen.rows[0], Some(Row::Message(Arc::new(samples::message(1)))));
         assert_eq!(seen.log, [samples::event(1)]);
     }
 }
@@ -174,15 +176,15 @@ pub async fn a_delivery_may_differ_from_its_message(harness: impl StoreHarness) 
         let mut publish = samples::publish(1);
         publish[2] = delivery(other.clone());
         commit(&store, &elsewhere, &publish).await;
-        assert_eq!(see(&store, shard, &[1]).await.rows[1], Some(Row::Delivery(Box::new(other.clone()))));
+        assert_eq!(see(&store, shard, &[1]).await.rows[1], Some(Row::Delivery(Arc::new(other.clone()))));
 
         for changed in [other, base.clone()] {
             commit(&store, &owner, &samples::publish(1)[..2]).await;
             commit(&store, &owner, &[delivery(changed.clone())]).await;
             let seen = see(&store, SHARD, &[1]).await;
-            assert_eq!(seen.rows[1], Some(Row::Delivery(Box::new(changed.clone()))));
-            assert_eq!(seen.live, [Row::Delivery(Box::new(changed))]);
-            assert_eq!(seen.rows[0], Some(Row::Message(Box::new(samples::message(1)))));
+            assert_eq!(seen.rows[1], Some(Row::Delivery(Arc::new(changed.clone()))));
+            assert_eq!(seen.live, [Row::Delivery(Arc::new(changed))]);
+            assert_eq!(seen.rows[0], Some(Row::Message(Arc::new(samples::message(1)))));
             assert_eq!(seen.log, [samples::event(1)]);
         }
     }
@@ -210,9 +212,9 @@ pub async fn a_message_may_be_put_again(harness: impl StoreHarness) {
         for put in [other, base.clone()] {
             commit(&store, &owner, &[message(put.clone())]).await;
             let seen = see(&store, SHARD, &[1]).await;
-            assert_eq!(seen.rows[0], Some(Row::Message(Box::new(put))));
-            assert_eq!(seen.rows[1], Some(Row::Delivery(Box::new(leased.clone()))));
-            assert_eq!(seen.live, [Row::Delivery(Box::new(leased.clone()))]);
+            assert_eq!(seen.rows[0], Some(Row::Message(Arc::new(put))));
+            assert_eq!(seen.rows[1], Some(Row::Delivery(Arc::new(leased.clone()))));
+            assert_eq!(seen.live, [Row::Delivery(Arc::new(leased.clone()))]);
             assert_eq!(seen.log, [samples::event(1)]);
         }
     }
@@ -245,12 +247,12 @@ pub async fn contents_of_every_length_return_with_their_delivery(harness: impl S
     let owner = acquire(&store).await;
     for (n, length) in numbered() {
         let found = find(&store, RowKey::Message(samples::message_id(n))).await;
-        assert!(found == Some(Row::Message(Box::new(content(n, length)))), "{length} bytes");
+        assert!(found == Some(Row::Message(Arc::new(content(n, length)))), "{length} bytes");
         // The next one there is another.
         let other = content(n, lengths[lengths.len() - n as usize]);
         commit(&store, &owner, &[Change::Delete(RowKey::Message(other.id)), message(other.clone())]).await;
         let found = find(&store, RowKey::Message(other.id)).await;
-        assert!(found == Some(Row::Message(Box::new(other))), "after {length} bytes");
+        assert!(found == Some(Row::Message(Arc::new(other))), "after {length} bytes");
     }
 }
 

@@ -1,4 +1,4 @@
-use std::slice;
+use std::{slice, sync::Arc};
 
 use bridge_core::{Message, Row, RowKey, Session, SessionId, State, Store, Timestamp, bytes::Bytes};
 
@@ -43,7 +43,7 @@ pub async fn payloads_return_whatever_is_in_them(harness: impl StoreHarness) {
     ];
     let messages: Vec<Row> = (1..)
         .zip(payloads)
-        .map(|(n, payload)| Row::Message(Box::new(Message { payload, ..samples::message(n) })))
+        .map(|(n, payload)| Row::Message(Arc::new(Message { payload, ..samples::message(n) })))
         .collect();
     {
         let store = harness.open().await;
@@ -160,7 +160,7 @@ pub async fn load_gives_the_live_rows_always_in_one_order(harness: impl StoreHar
     // A row that ends leaves the load, and changes nothing about the order of the others.
     for row in &mut live {
         let Row::Delivery(delivery) = row else { continue };
-        delivery.state = State::Done;
+        Arc::make_mut(delivery).state = State::Done;
     }
     put(&store, &owner, &live).await;
     live.retain(Row::is_live);
@@ -194,7 +194,7 @@ pub async fn load_of_many_rows_is_complete_page_by_page(harness: impl StoreHarne
     rows.extend((0..MANY).map(|n| {
         Row::Session(Session { closed_at: (n % 3 == 0).then_some(samples::at(n)), ..samples::session(n) })
     }));
-    rows.extend((0..MANY).map(samples::delivery).map(Box::new).map(Row::Delivery));
+    rows.extend((0..MANY).map(samples::delivery).map(Arc::new).map(Row::Delivery));
     rows.extend((0..10).map(samples::task).map(Row::Task));
     for part in rows.chunks(1_000) {
         put(&store, &owner, part).await;

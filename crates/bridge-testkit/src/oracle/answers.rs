@@ -49,7 +49,8 @@ impl Oracle {
                 self.settled(world, settle, settled, newest)?;
             }
             (Command::Settle(settle), Answer::Settled(Err(_))) => self.counts_late(world, settle, newest)?,
-            (Command::Read(mailbox, _), Answer::Read(Ok(place))) => {
+            (Command::Read(session, _), Answer::Read(Ok(place))) => {
+                let mailbox = Address::Session(*session, Side::User);
                 let row = disk.look(&RowKey::Mailbox(mailbox.clone()));
                 let noted = match row {
                     Some(Row::Mailbox(row)) => row.read_to >= *place,
@@ -59,7 +60,7 @@ impl Oracle {
                 hold!("I13", noted, "{mailbox} is read to {place}, which nobody noted");
             }
             (Command::Advance(advance), Answer::Advanced(Ok(place))) => {
-                self.advanced(disk, advance, *place)?;
+                self.advanced(world, advance, *place)?;
             }
             (Command::OpenTask(OpenTask { id, .. }), Answer::Task(Ok(task))) => {
                 self.tasks.insert(*id, task.expires_at);
@@ -68,13 +69,14 @@ impl Oracle {
                 Command::InspectTask(id) | Command::CancelTask(id),
                 Answer::Task(Err(TaskError::Unknown(_))),
             ) => {
-                let kept = self.tasks.get(id).is_some_and(|until| *until > world.now());
+                let kept = self.tasks.get(id).is_some_and(|until| *until > self.latest);
                 hold!("I12", !kept, "{id} was forgotten before its time");
             }
             (Command::Redrive(old, _), Answer::Redriven(Ok(new))) => {
                 let forth = delivery(disk, *old).and_then(|old| old.redriven_as);
                 let back = delivery(disk, *new).and_then(|new| new.redrive_of);
-                let linked = forth == Some(*new) && back == Some(*old);
+                let removed = delivery(disk, *old).is_none() && delivery(disk, *new).is_none();
+                let linked = removed || (forth == Some(*new) && back == Some(*old));
                 hold!("I13", linked, "{old} was redriven as {new}, and neither knows");
             }
             _ => {}
@@ -94,7 +96,7 @@ impl Oracle {
             (scope, *fingerprint)
         });
         let known = scope.as_ref().and_then(|(scope, _)| self.keys.get(scope)).copied();
-        let known = known.filter(|known| known.until > world.now());
+        let known = known.filter(|known| known.until > self.latest);
         match result {
             Ok(published) => {
                 if let Some(Row::Message(message)) = world.disk().look(&RowKey::Message(published.message))
@@ -120,7 +122,7 @@ impl Oracle {
                     self.keys.insert(scope, Remembered { message: published.message, fingerprint, until });
                 }
                 self.confirmed.insert(published.message);
-                Self::kept(world.disk(), published.message)
+                self.kept(world.disk(), published.message)
             }
             Err(PublishError::IdempotencyConflict { message }) => {
                 let other = known.is_none_or(|known| known.message == *message);
@@ -179,6 +181,10 @@ impl Oracle {
     ) -> Result<(), Violation> {
         let disk = world.disk();
         let id = settled.delivery;
+        // Said once more, and removed in the same step.
+        if settled.already_done && delivery(disk, id).is_none() {
+            return Ok(());
+        }
         let now = delivery(disk, id).and_then(|delivery| delivery.grant.as_ref()).map(|grant| grant.lease);
         if let Proof::Lease(_, lease) = &settle.proof {
             hold!("I3", newest <= Some(*lease), "{id} was settled under {lease:?}, the newest is {newest:?}");
@@ -214,7 +220,7 @@ impl Oracle {
             let is_queued = settled.reply.as_ref().is_some_and(|reply| reply.delivery_count > 0);
             if is_queued {
                 self.confirmed.insert(reply.id);
-                Self::kept(disk, reply.id)?;
+                self.kept(disk, reply.id)?;
             }
         }
         // Within one step it may have been given back and handed out anew.
@@ -251,8 +257,12 @@ impl Oracle {
         Ok(())
     }
 
-    fn advanced(&mut self, disk: &Disk, advance: &Advance, place: Seq) -> Result<(), Violation> {
+    fn advanced(&mut self, world: &World, advance: &Advance, place: Seq) -> Result<(), Violation> {
         let Advance { session, reader, from, to } = advance;
+        let disk = world.disk();
+        // Of a conversation that goes it may have been removed in between, and have begun anew.
+        let anew = if *from == Seq::ZERO { *to } else { Seq::ZERO };
+        let is_anew = place == anew && self.is_over(world, &Outcome::default(), *session);
         let stands = self.readers.entry((*session, reader.clone())).or_insert_with(|| {
             match disk.look(&RowKey::Reader(*session, reader.clone())) {
                 Some(Row::Reader(reader)) => reader.place,
@@ -260,12 +270,15 @@ impl Oracle {
             }
         });
         let right = if stands == from { *to } else { *stands };
-        hold!("I13", place == right, "{advance:?} gave {place}, and the reader stood at {stands}");
+        hold!("I13", place == right || is_anew, "{advance:?} gave {place}, and the reader stood at {stands}");
         *stands = place;
         Ok(())
     }
 
-    pub(super) fn kept(disk: &Disk, message: MessageId) -> Result<(), Violation> {
+    pub(super) fn kept(&self, disk: &Disk, message: MessageId) -> Result<(), Violation> {
+        if self.retired.contains(&message) {
+            return Ok(());
+        }
         let key = RowKey::Delivery(DeliveryId::of(message, 0));
         hold!("I1", disk.look(&key).is_some(), "{message} was confirmed and has no delivery");
         let content = disk.look(&RowKey::Message(message));
@@ -289,15 +302,18 @@ impl Oracle {
                 | Answer::Read(Err(_))
                 | Answer::Advanced(Err(_))
                 | Answer::Mailbox(Err(_))
+                | Answer::MailboxSet(Err(_))
                 | Answer::Purged(Err(_))
+                | Answer::Ttl(Err(_))
                 | Answer::Why(_)
                 | Answer::Mailboxes(_)
+                | Answer::Retired(0)
                 | Answer::Received(Err(ReceiveError::UnknownMailbox(_)
                     | ReceiveError::NotLeased(_)
                     | ReceiveError::MailboxCount { .. }
                     | ReceiveError::TooManyMailboxes { .. }))
         );
-        let nothing = outcome.replaced.is_empty() && outcome.events.is_empty();
+        let nothing = outcome.replaced.is_empty() && outcome.events.is_empty() && outcome.trimmed.is_empty();
         hold!("I3", !refused || nothing, "{answer:?} came with {outcome:?}");
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_core::{
     Answer, Backoff, Class, Consumer, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, Granted,
-    Lease, Name, Priority, RowKey, State, Timestamp,
+    Lease, Name, Priority, Row, RowKey, State, Timestamp,
 };
 
 use super::{Oracle, Violation, hold, log::delivery};
@@ -106,8 +106,11 @@ impl Oracle {
         if !is_held(self)
             && let Some(given) = self.upcoming.values().find(|upcoming| upcoming.delivery == id)
         {
-            let lease = given.held.grant.lease;
-            self.catch_up(world, outcome, |upcoming| upcoming.held.grant.lease <= lease)?;
+            // With it everything that the same answer grants: all of that is in the same hands.
+            let answer = given.answer;
+            let of_it = self.upcoming.iter().filter(|(_, upcoming)| upcoming.answer == answer);
+            let last = of_it.map(|(lease, _)| *lease).max();
+            self.catch_up(world, outcome, |upcoming| Some(upcoming.held.grant.lease) <= last)?;
         }
         Ok(())
     }
@@ -203,6 +206,7 @@ impl Oracle {
         let rules = self.rules(world, outcome, &delivery.mailbox);
         let keeps = rules.iter().any(|settings| settings.class == Class::Agent);
         let skips = rules.iter().any(|settings| settings.backoff == Backoff::Skips);
+        let is_over = |other: &Delivery| other.expires_at.is_some_and(|last| last <= at);
         let ahead = self.lanes.get(&super::log::lane(delivery)).into_iter().flatten();
         for (_, other) in ahead.take_while(|(place, _)| Some(**place) < delivery.place) {
             let same = self.seen.get(other).and_then(|seen| seen.holder.as_ref()).map(|ahead| {
@@ -211,9 +215,18 @@ impl Oracle {
             });
             let free = same.unwrap_or_else(|| {
                 self::delivery(world.disk(), *other).is_some_and(|other| {
-                    let waits = |at| matches!(other.state, State::Pending { visible_at } if visible_at > at);
-                    other.expires_at.is_some_and(|last| last <= at)
-                        || (skips && waits(at))
+                    // What went back once may be passed until its turn is looked at again, which can take further steps. Of
+                    // what is not pending any more the row tells what became of it later in this one.
+                    let passed = match other.state {
+                        State::Pending { visible_at } => visible_at > at || other.attempt > 0,
+                        _ => true,
+                    };
+                    // It may have been given another time after that.
+                    let before = outcome.before(&RowKey::Delivery(other.id));
+                    let was_over = matches!(before, Some(Row::Delivery(before)) if is_over(before));
+                    is_over(other)
+                        || was_over
+                        || (skips && passed)
                         || other.seq <= self.floor(world, &other.mailbox)
                 })
             });

@@ -1,10 +1,8 @@
 //! What the log tells, event by event.
 
-use std::collections::BTreeMap;
-
 use bridge_core::{
-    Class, DeadReason, Delivery, DeliveryId, Event, EventKind, Lease, PresenceState, ReturnReason, Row,
-    RowKey, Seq, SessionId,
+    Class, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, Lease, PresenceState, ReturnReason,
+    Row, RowKey, Seq, SessionId,
 };
 
 use super::{Lane, Oracle, Violation, hold};
@@ -17,9 +15,12 @@ impl Oracle {
     /// Follows what a step has added to the log.
     pub(super) fn read_log(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
         let log = world.disk().log();
-        let before = self.told.checked_sub(1).and_then(|last| log.get(last));
-        hold!("I10", before == self.last.as_ref(), "the log tells its past anew");
-        for event in log.get(self.told..).unwrap_or_default() {
+        // What this step has trimmed is not among them any more.
+        let told = self.told - outcome.trimmed.len();
+        let before = told.checked_sub(1).and_then(|last| log.get(last));
+        let trimmed = self.last.as_ref().is_some_and(|last| outcome.trimmed.contains(last));
+        hold!("I10", trimmed || told == 0 || before == self.last.as_ref(), "the log tells its past anew");
+        for event in log.get(told..).unwrap_or_default() {
             let next = self.last.as_ref().map_or(Seq::ZERO, |event| event.seq).next();
             hold!("I10", event.seq == next, "after {next:?} comes {:?}", event.seq);
             self.follow(world, event, outcome)?;
@@ -46,6 +47,7 @@ impl Oracle {
             }
             // What is left is given up without a word.
             (EventKind::SessionClosed { .. }, Some(session), _) => self.leave(session),
+            (EventKind::MessageDeleted, _, Some(delivery)) => self.deleted(world, outcome, delivery)?,
             (_, _, Some(delivery)) => self.follow_delivery(world, delivery, event, outcome)?,
             _ => {}
         }
@@ -137,8 +139,15 @@ impl Oracle {
     /// Whether nothing of its lane was ahead of a delivery in its batch, as the batch was before the step.
     fn is_first(&self, world: &World, delivery: &Delivery) -> bool {
         let batch = self.batches.values().find(|members| members.contains_key(&delivery.id));
-        let mates =
-            batch.into_iter().flat_map(BTreeMap::keys).filter_map(|id| self::delivery(world.disk(), *id));
+        // Who came back in another way had left the batch before it ended.
+        let left = |mate: &Delivery, grant: &Grant| {
+            let last = mate.attempts.last().filter(|last| last.lease == grant.lease);
+            last.is_some_and(|last| last.reason != ReturnReason::Timeout)
+        };
+        let mates = batch
+            .into_iter()
+            .flatten()
+            .filter_map(|(id, grant)| self::delivery(world.disk(), *id).filter(|mate| !left(mate, grant)));
         let mut ahead = mates.filter(|mate| lane(mate) == lane(delivery) && mate.place < delivery.place);
         ahead.next().is_none()
     }

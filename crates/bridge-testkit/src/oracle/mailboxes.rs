@@ -15,10 +15,18 @@ const USED: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 impl Oracle {
     /// Somebody is about to change a mailbox: in this step it may go by its former rules and by its new ones.
-    pub(super) fn hears_of_mailbox(&mut self, command: &Command) {
+    pub(super) fn hears_of_mailbox(&mut self, world: &World, command: &Command) {
         match command {
             Command::SetMailbox(set) => {
-                self.touched.entry(set.address.clone()).or_default().push(set.settings);
+                // It stands as it is, or as something else in the step has left it. One that is not there, or may just
+                // have gone unused, is made.
+                let row = world.disk().mailbox(&set.address);
+                let made = row.is_none_or(|row| row.made == Made::ByUse);
+                let made = made.then(|| set.address.default_settings());
+                let said = self.touched.entry(set.address.clone()).or_default();
+                let before = said.iter().copied().chain(row.map(|row| row.settings)).chain(made);
+                let after: Vec<_> = before.map(|before| set.applied_to(before)).collect();
+                said.extend(after);
             }
             Command::PauseMailbox(mailbox, _)
             | Command::ResumeMailbox(mailbox)
@@ -31,6 +39,15 @@ impl Oracle {
             }
             _ => {}
         }
+    }
+
+    /// A mailbox behaves otherwise than before: as somebody said, and in nothing else.
+    pub(super) fn obeys(&self, before: &Mailbox, after: &Mailbox) -> Result<(), Violation> {
+        let said = self.touched.get(&after.address);
+        let right =
+            after.settings == before.settings || said.is_some_and(|said| said.contains(&after.settings));
+        hold!("I15", right, "{before:?} has become {after:?}, and was told {said:?}");
+        Ok(())
     }
 
     /// The rules by which a mailbox may have gone in this step.

@@ -16,10 +16,10 @@ impl Oracle {
         for (key, before) in &outcome.replaced {
             match (before, world.disk().look(key)) {
                 (Some(Row::Mailbox(before)), None) => self.mailbox_gone(world, before)?,
-                (Some(before), None) => removed(world, before)?,
                 (before, Some(Row::Delivery(after))) => {
                     if let Some(Row::Delivery(before)) = before {
                         grows(before, after)?;
+                        moved(outcome, before, after)?;
                         self.put_down(before);
                         if before.receipts != after.receipts {
                             let evidence = self.evidence.entry(after.mailbox.clone()).or_default();
@@ -50,12 +50,17 @@ impl Oracle {
                         self.handed.remove(&after.address);
                         self.uncounted.insert(after.address.clone());
                     } else {
+                        self.obeys(before, after)?;
                         hold!("I4", before.read_to <= after.read_to, "{} was read back", after.address);
                         hold!("I4", before.floor <= after.floor, "{} was filled again", after.address);
                     }
                 }
                 (Some(Row::Task(before)), Some(Row::Task(after))) => {
                     hold!("I4", before.state == TaskState::Waiting, "{before:?} has become {after:?}");
+                }
+                // It may have moved before it went.
+                (Some(Row::Reader(before)), None) => {
+                    self.readers.insert((before.session, before.name.clone()), before.place);
                 }
                 (before, Some(Row::Reader(after))) => {
                     let place = match before {
@@ -65,6 +70,20 @@ impl Oracle {
                     self.readers.insert((after.session, after.name.clone()), place);
                 }
                 _ => {}
+            }
+        }
+        // Whether a row may go is seen when it is known what has become of the others.
+        for (key, before) in &outcome.replaced {
+            let is_mailbox = matches!(key, RowKey::Mailbox(_));
+            if let Some(before) = before.as_ref().filter(|_| !is_mailbox && world.disk().look(key).is_none())
+            {
+                self.removed(world, outcome, before)?;
+                self.retired.extend(match before {
+                    Row::Message(message) => Some(message.id),
+                    // Of a conversation that goes they go one after the other.
+                    Row::Delivery(delivery) => Some(delivery.message),
+                    _ => None,
+                });
             }
         }
         for (batch, members) in &self.batches {
@@ -80,16 +99,18 @@ impl Oracle {
         hold!("I6", failures <= attempt, "{id} failed {failures} times of {attempt}");
         let is_new = !self.terminal.contains_key(&id);
         if delivery.state.is_terminal() {
+            self.ended.entry(id).or_insert(world.now());
             let first = *self.terminal.entry(id).or_insert(delivery.state);
             hold!("I4", first == delivery.state, "{id} was {first:?} and is {:?}", delivery.state);
         } else {
             hold!("I4", !self.terminal.contains_key(&id), "{id} came back from its end");
         }
+        self.is_kept(world, delivery)?;
         let end = delivery.grant.as_ref().map(|grant| grant.end);
         let leased = delivery.state == State::Leased;
         hold!("I2", !leased || end == Some(None), "{id} is leased and {end:?}");
         match delivery.state {
-            State::Done => self.done(world, outcome, delivery)?,
+            State::Done if is_new => self.done(world, outcome, delivery)?,
             State::Dead(reason) if is_new => self.dead(reason, delivery, world, outcome)?,
             State::Leased => self.bounded(world, delivery)?,
             State::Pending { visible_at } => {
@@ -97,7 +118,7 @@ impl Oracle {
                 hold!("I6", latest, "{id} is not visible before {visible_at:?}");
                 hold!("I2", end != Some(None), "{id} waits under a lease");
             }
-            State::Dead(_) | State::Cancelled => {}
+            State::Done | State::Dead(_) | State::Cancelled => {}
         }
         Ok(())
     }
@@ -107,6 +128,8 @@ impl Oracle {
         let receipts = &delivery.receipts;
         if let Some(reply) = delivery.reply {
             let kept = world.disk().look(&RowKey::Message(reply)).is_some();
+            // One that went to nobody goes with the message that it answers.
+            let kept = kept || delivery.message_gone;
             hold!("I11", kept, "the answer {reply} to {id} is nowhere");
             let queued = log::delivery(world.disk(), DeliveryId::of(reply, 0)).is_some();
             let queued = queued || !self.has_way_back(world, outcome, delivery);
@@ -188,7 +211,7 @@ impl Oracle {
 fn grows(before: &Delivery, after: &Delivery) -> Result<(), Violation> {
     let id = before.id;
     let being = |of: &Delivery| {
-        (of.message, of.mailbox.clone(), of.key.clone(), of.priority, of.size, of.expires_at, of.redrive_of)
+        (of.message, of.mailbox.clone(), of.key.clone(), of.kind.clone(), of.priority, of.size, of.redrive_of)
     };
     hold!("I1", being(before) == being(after), "{before:?} has become {after:?}");
     hold!("I1", before.place.is_none() || before.place == after.place, "{id} has lost its place");
@@ -201,10 +224,27 @@ fn grows(before: &Delivery, after: &Delivery) -> Result<(), Violation> {
     let given_back = before.state == State::Leased && matches!(after.state, State::Pending { .. });
     hold!("I6", !given_back || last(after) >= before.attempt, "{id} came back without a word");
     if before.state.is_terminal() {
-        let unmoved = Delivery { redriven_as: before.redriven_as, ..after.clone() };
+        let unmoved = Delivery {
+            redriven_as: before.redriven_as,
+            retire_at: before.retire_at,
+            message_gone: before.message_gone,
+            ..after.clone()
+        };
         let redriven = before.redriven_as.is_none() || before.redriven_as == after.redriven_as;
         hold!("I4", unmoved == *before && redriven, "{before:?} has become {after:?}");
     }
+    Ok(())
+}
+
+/// The time to live is another one when the log tells so, and then it is that one.
+fn moved(outcome: &Outcome, before: &Delivery, after: &Delivery) -> Result<(), Violation> {
+    let told = outcome.events.iter().rev().filter(|event| event.delivery == Some(after.id));
+    let told = told.filter_map(|event| match event.kind {
+        EventKind::TtlChanged { expires_at } => Some(expires_at),
+        _ => None,
+    });
+    let expected = told.map(Some).next().unwrap_or(before.expires_at);
+    hold!("I6", after.expires_at == expected, "{after:?} was to expire at {expected:?}");
     Ok(())
 }
 
@@ -221,17 +261,6 @@ fn was_read(world: &World, outcome: &Outcome, delivery: &Delivery) -> bool {
         }
         _ => false,
     }
-}
-
-/// A row may go when nothing needs it any more.
-fn removed(world: &World, row: &Row) -> Result<(), Violation> {
-    let free = match row {
-        Row::Idempotency(record) => record.expires_at <= world.now(),
-        Row::Task(task) => task.expires_at <= world.now(),
-        _ => false,
-    };
-    hold!("I12", free, "{row:?} was removed");
-    Ok(())
 }
 
 /// Every question of a conversation is counted, and nothing else.

@@ -30,6 +30,7 @@ impl Oracle {
         let lease = view.lease(row);
         let state = if lease.is_some() { State::Leased } else { row.state };
         hold!("I15", why.state == state, "{why:?} is {row:?} on disk");
+        hold!("I15", why.redriven_as == row.redriven_as, "{why:?} is {row:?} on disk");
         let expected = match world.disk().mailbox(&row.mailbox) {
             Some(mailbox) => self.expected(world, mailbox, row, &waiting.collect::<Vec<_>>()),
             None => (Blocked::Over, None),

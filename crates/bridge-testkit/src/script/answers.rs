@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use bridge_core::{
-    Answer, DeliveryId, Event, EventKind, GrantEnd, Granted, PresenceState, Received, Seq, SettleError,
-    Settled, State,
+    Answer, DeliveryId, Event, EventKind, GrantEnd, Granted, MailboxSet, PresenceState, Received, Seq,
+    SettleError, Settled, State,
 };
 
 use super::{
@@ -39,13 +39,16 @@ impl Stage {
             Answer::Cancelled(Ok(cancelled)) if cancelled.requested => "requested of its holder".to_owned(),
             Answer::Cancelled(Ok(_)) => "cancelled".to_owned(),
             Answer::Redriven(Ok(_)) => "a new delivery".to_owned(),
-            Answer::Mailbox(Ok(view)) => self.view(view),
+            Answer::Mailbox(Ok(view))
+            | Answer::MailboxSet(Ok(MailboxSet::Made(view) | MailboxSet::Changed(view))) => self.view(view),
             Answer::Mailboxes(list) => self.list(list),
             Answer::Purged(Ok(purged)) => mailboxes::purged(*purged),
             Answer::Why(Ok(why)) => self.why(why),
             Answer::Ttl(Ok(expires_at)) => format!("expires at {}", since_start(*expires_at)),
             Answer::Ttl(Err(error)) => self.refused(error),
-            Answer::Mailbox(Err(error)) | Answer::Purged(Err(error)) => self.refused(error),
+            Answer::Mailbox(Err(error)) | Answer::MailboxSet(Err(error)) | Answer::Purged(Err(error)) => {
+                self.refused(error)
+            }
             Answer::Task(Ok(task)) => {
                 format!("task {}, until {}", task.state.as_str(), since_start(task.expires_at))
             }
@@ -58,6 +61,9 @@ impl Stage {
                 self.refused(error)
             }
             Answer::Task(Err(error)) => self.refused(error),
+            Answer::Retired(0) => "nothing to remove".to_owned(),
+            Answer::Retired(1) => "removed, 1 change".to_owned(),
+            Answer::Retired(changes) => format!("removed, {changes} changes"),
             other => unreachable!("a script has no words for {other:?}"),
         }
     }
@@ -82,11 +88,13 @@ impl Stage {
     fn received(&self, received: &Received) -> String {
         let granted = |granted: &Granted| {
             let asked = if granted.cancel_requested { " cancel_requested" } else { "" };
+            let expires = granted.expires_at.map(|at| format!(" expires={}", since_start(at)));
             format!(
-                "{} attempt={} until={}{asked}",
+                "{} attempt={} until={}{}{asked}",
                 self.name(granted.message),
                 granted.attempt,
-                since_start(granted.until)
+                since_start(granted.until),
+                expires.unwrap_or_default()
             )
         };
         let mut text = if received.granted.is_empty() {
@@ -204,6 +212,9 @@ impl Stage {
                     delivery.grant.as_ref().and_then(|grant| grant.end)
                 {
                     let _ = write!(text, " spent={}", outcome.as_str());
+                }
+                if delivery.message_gone {
+                    text.push_str(", without its message");
                 }
                 text
             })

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bridge_core::{
     Address, Advance, Command, Consumer, Headers, Idempotency, LostAnswer, OpenSession, OpenTask, Outcome,
-    Priority, Proof, Publish, Receive, Reply, Seq, Settle, Side, TaskId, Timestamp,
+    Priority, Proof, Publish, Receive, Reply, RetireSession, Row, RowKey, Seq, SessionPart, Settle, Side,
+    TaskId, Timestamp,
 };
 
 use super::{
@@ -30,14 +31,14 @@ impl Stage {
             "session" => Command::InspectSession(self.session(words.word(0))),
             "mailbox" => self.mailbox_command(words),
             "ttl" => Command::SetTtl(self.messages[words.word(0)], span(words.word(1))),
-            "why" => Command::Why(self.newest(words.word(0))),
+            "why" => Command::Why(self.life(words)),
             "publish" => self.publish(words),
             "receive" => self.receive(words),
             "ack" | "answer" | "extend" | "release" | "nack" | "reject" => self.settle(words),
             "read" => {
                 let session = self.session(words.word(0));
                 let place = self.place(words.word(1));
-                Command::Read(Address::Session(session, Side::User), place)
+                Command::Read(session, place)
             }
             "walk" => {
                 let session = self.session(words.word(0));
@@ -49,12 +50,14 @@ impl Stage {
                 Command::Advance(Advance { session, reader: name_of(words.word(1)), from, to })
             }
             "cancel" => Command::Cancel(self.newest(words.word(0))),
-            "redrive" => {
-                let chain = self.chain(words.word(0));
-                let first = chain.first().expect("the message has a delivery").id;
-                let id = if words.plain.contains(&"first") { first } else { self.newest(words.word(0)) };
-                Command::Redrive(id, words.span("ttl"))
+            "redrive" => Command::Redrive(self.life(words), words.span("ttl")),
+            "retire" => self.retire(words),
+            "trim" => {
+                let place = self.place(words.word(0));
+                let event = self.world.disk().log().iter().find(|event| event.seq == place);
+                Command::Trim(place, event.map_or(Timestamp::MAX, |event| event.at))
             }
+            "remove" => self.remove(words),
             "task" => {
                 let id = TaskId(self.next_id());
                 self.tasks.insert(words.word(1).to_owned(), id);
@@ -76,6 +79,51 @@ impl Stage {
             }
             verb => panic!("a script does not know `{verb}`"),
         }
+    }
+
+    /// The deliveries that are named, or all that are due.
+    fn retire(&self, words: &Words<'_>) -> Command {
+        if !words.plain.is_empty() {
+            return Command::Retire(words.plain.iter().map(|label| self.newest(label)).collect());
+        }
+        let now = self.world.now();
+        let due = self.world.disk().deliveries().filter(|row| row.retire_at.is_some_and(|at| at <= now));
+        Command::Retire(due.map(|row| row.id).collect())
+    }
+
+    /// All that is left of a part of a conversation.
+    fn remove(&mut self, words: &Words<'_>) -> Command {
+        let session = self.session(words.word(0));
+        let disk = self.world.disk();
+        let closed_at = match disk.look(&RowKey::Session(session)) {
+            Some(Row::Session(session)) => session.closed_at,
+            _ => None,
+        };
+        let rows = disk.rows();
+        let part = match words.word(1) {
+            "messages" => SessionPart::Messages(
+                rows.filter_map(|row| match row {
+                    Row::Message(message) if message.session == Some(session) => Some(message.id),
+                    _ => None,
+                })
+                .collect(),
+            ),
+            "readers" => SessionPart::Readers(
+                rows.filter_map(|row| match row {
+                    Row::Reader(reader) if reader.session == session => Some(reader.name.clone()),
+                    _ => None,
+                })
+                .collect(),
+            ),
+            "events" => {
+                let mut events = disk.log().iter().filter(|event| event.session == Some(session));
+                SessionPart::Events(events.next_back().map_or(Seq::ZERO, |event| event.seq))
+            }
+            "itself" => SessionPart::Itself,
+            part => panic!("a conversation has no {part}"),
+        };
+        let closed_at = closed_at.unwrap_or(self.world.now());
+        Command::RetireSession(RetireSession { session, closed_at, part })
     }
 
     fn publish(&mut self, words: &Words<'_>) -> Command {

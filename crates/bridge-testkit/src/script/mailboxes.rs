@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bridge_core::{
-    Address, Backoff, Blocked, Class, Command, Head, MailboxSettings, MailboxView, Mailboxes, Order, Purge,
+    Address, Answer, Backoff, Blocked, Class, Command, Head, Limits, MailboxView, Mailboxes, Order, Purge,
     Purged, SetMailbox, Why,
 };
 
 use super::{
     Stage,
-    words::{Words, name_of, since_start},
+    words::{Words, name_of, show_span, since_start},
 };
 
 impl Stage {
@@ -21,10 +21,7 @@ impl Stage {
         let address = self.mailbox(label);
         let by = words.after("by").unwrap_or("anna");
         match words.word(0) {
-            "set" => {
-                let settings = settings(&address, words);
-                Command::SetMailbox(SetMailbox { address, settings })
-            }
+            "set" => Command::SetMailbox(set(address, words)),
             "show" => Command::InspectMailbox(address),
             "pause" => Command::PauseMailbox(address, name_of(by)),
             "resume" => Command::ResumeMailbox(address),
@@ -55,6 +52,20 @@ impl Stage {
         text
     }
 
+    /// What a mailbox can take, and what its takers can.
+    pub(super) fn limits(&mut self, words: &Words<'_>) -> String {
+        let address = self.mailbox(words.word(1));
+        let (call, outcome) = self.world.tell(Command::InspectMailbox(address));
+        let Some(Answer::Mailbox(Ok(MailboxView { limits, .. }))) = outcome.answer(call) else {
+            panic!("there is no mailbox {}", words.word(1));
+        };
+        let Limits { max_failures, credit, max_pending, max_pending_bytes, .. } = limits;
+        let lease = show_span(limits.lease);
+        format!(
+            "lease {lease}, {max_failures} failures, credit {credit}, {max_pending} messages, {max_pending_bytes} bytes"
+        )
+    }
+
     pub(super) fn list(&self, list: &Mailboxes) -> String {
         let shown: Vec<_> = list.mailboxes.iter().map(|view| self.view(view)).collect();
         let more = if list.more { "; and more" } else { "" };
@@ -82,6 +93,10 @@ impl Stage {
             Blocked::NoConsumer { since } => format!("no consumer since {}", since_start(*since)),
             reason => reason.as_str().to_owned(),
         };
+        let reason = match why.redriven_as {
+            Some(_) => format!("{reason}, redriven"),
+            None => reason,
+        };
         match why.until {
             Some(until) => format!("{reason}, until {}", since_start(until)),
             None => reason,
@@ -93,23 +108,26 @@ pub(super) fn purged(purged: Purged) -> String {
     format!("{} waiting go, {} leased are asked for", purged.pending, purged.leased)
 }
 
-fn settings(address: &Address, words: &Words<'_>) -> MailboxSettings {
-    let mut settings = address.default_settings();
-    if let Some(class) = words.set.get("class") {
+fn set(address: Address, words: &Words<'_>) -> SetMailbox {
+    let class = words.set.get("class").map(|class| {
         let found = Class::ALL.into_iter().find(|known| known.as_str() == *class);
-        settings.class = found.unwrap_or_else(|| panic!("{class} is no class"));
-    }
+        found.unwrap_or_else(|| panic!("{class} is no class"))
+    });
+    let mut set = SetMailbox {
+        class,
+        max_pending: words.number("pending"),
+        max_pending_bytes: words.number("bytes").map(u64::from),
+        max_failures: words.number("failures"),
+        lease: words.span("lease").filter(|lease| *lease > Duration::ZERO),
+        ..SetMailbox::new(address)
+    };
     for word in &words.plain {
         match *word {
-            "unordered" => settings.order = Order::Loose,
-            "ordered" => settings.order = Order::Keyed,
-            "skip" => settings.backoff = Backoff::Skips,
+            "unordered" => set.order = Some(Order::Loose),
+            "ordered" => set.order = Some(Order::Keyed),
+            "skip" => set.backoff = Some(Backoff::Skips),
             _ => {}
         }
     }
-    settings.max_pending = words.number("pending");
-    settings.max_pending_bytes = words.number("bytes").map(u64::from);
-    settings.max_failures = words.number("failures");
-    settings.lease = words.span("lease").filter(|lease| *lease > Duration::ZERO);
-    settings
+    set
 }

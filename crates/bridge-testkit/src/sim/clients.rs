@@ -8,12 +8,15 @@ use bridge_core::{
     Received, Reply, Row, RowKey, Seq, SessionId, Settle, Side, TaskId,
 };
 
-use super::mailboxes;
+use super::{mailboxes, retention};
 use crate::{disk::Disk, rng::Rng, world::World};
 
 /// What the clients know, all together.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
+    /// Whether all of them meet at one mailbox, over one key: what takes several at once to go wrong hardly ever does where
+    /// they are spread.
+    narrow: bool,
     ids: u128,
     pub(super) sessions: Vec<SessionId>,
     messages: Vec<MessageId>,
@@ -41,10 +44,15 @@ pub(super) struct Held {
 }
 
 impl Clients {
+    /// In every tenth seed they meet at one mailbox.
+    pub(super) fn of(seed: u64) -> Self {
+        Self { narrow: seed % 10 == 9, ..Self::default() }
+    }
+
     /// What clients might do next; together what one of them sends in one go.
     pub(super) fn invent(&mut self, rng: &mut Rng, world: &World, parked: &[CallId]) -> Vec<Command> {
         let disk = world.disk();
-        let command = match rng.below(1_100) {
+        let command = match rng.below(1_150) {
             0..180 => self.publish(rng),
             180..230 => self.publish_again(rng),
             230..400 => self.receive(rng),
@@ -73,8 +81,7 @@ impl Clients {
             780..830 => {
                 let head = disk.head().0;
                 let from = if rng.chance(50) { head } else { 0 };
-                let to = Address::Session(self.session(rng), Side::User);
-                Command::Read(to, Seq(from.max(rng.below(head + 2))))
+                Command::Read(self.session(rng), Seq(from.max(rng.below(head + 2))))
             }
             830..855 => self.advance(rng, disk),
             855..875 => self.lose(rng),
@@ -93,7 +100,10 @@ impl Clients {
             976..980 => Command::CloseIdleSession(self.session(rng), world.now()),
             980..988 => self.open(rng),
             988..1_000 => Command::Forget(forgettable(world)),
+            1_000..1_060 if self.narrow => mailboxes::manage_narrow(rng),
             1_000..1_060 => mailboxes::manage(rng, world),
+            1_060..1_080 => return self.give_time(rng, disk),
+            1_100..1_150 => retention::clean(rng, world),
             _ => match rng.pick(&self.messages).copied() {
                 Some(message) => Command::Why(life_of(message, rng, disk)),
                 None => self.publish(rng),
@@ -146,7 +156,13 @@ impl Clients {
 
     /// A mailbox of its own, or this side of a conversation.
     fn own_or(&self, side: Side, rng: &mut Rng) -> Address {
-        if rng.chance(50) { mailboxes::address(rng) } else { Address::Session(self.session(rng), side) }
+        if self.narrow {
+            mailboxes::narrow()
+        } else if rng.chance(50) {
+            mailboxes::address(rng)
+        } else {
+            Address::Session(self.session(rng), side)
+        }
     }
 
     fn message(&mut self, rng: &mut Rng, to: Address) -> Publish {
@@ -160,13 +176,13 @@ impl Clients {
         let is_own = to.session().is_none();
         let publish = Publish {
             id,
-            from: if is_own { mailboxes::sender(rng) } else { name("anna") },
+            from: if is_own && !self.narrow { mailboxes::sender(rng) } else { name("anna") },
             verified: false,
             to,
             kind: name(if rng.chance(70) { "message" } else { "command" }),
             priority: Priority::new(priority).unwrap_or_default(),
             payload: vec![b'x'; usize::try_from(rng.below(50)).unwrap_or(1)].into(),
-            key: rng.chance(20).then(|| name("other")),
+            key: (!self.narrow && rng.chance(20)).then(|| name("other")),
             reply_to: None,
             correlation_id: None,
             headers: Headers::new(),
@@ -197,13 +213,19 @@ impl Clients {
     }
 
     fn receive(&mut self, rng: &mut Rng) -> Command {
+        let receive = self.wish(rng);
+        self.attempts.push(receive.clone());
+        Command::Receive(receive)
+    }
+
+    fn wish(&mut self, rng: &mut Rng) -> Receive {
         let attempt = name(&format!("att-{}", self.next_id(rng)));
         let consumer = match rng.below(4) {
             0 => Consumer::nameless(name("anonymous"), attempt.clone()),
             who => agent(who),
         };
         let length = if rng.chance(5) { 13 * 3600 } else { 1 + rng.below(20) };
-        let receive = Receive {
+        Receive {
             consumer,
             mailboxes: self.asked(rng),
             types: mailboxes::types(rng),
@@ -214,9 +236,19 @@ impl Clients {
             lease: rng.chance(50).then(|| Duration::from_secs(length)),
             attempt_id: attempt,
             repeatable: rng.chance(50),
-        };
-        self.attempts.push(receive.clone());
-        Command::Receive(receive)
+        }
+    }
+
+    /// Another time to live for something, mostly for what is not over; and then somebody waits for what is of its type.
+    fn give_time(&mut self, rng: &mut Rng, disk: &Disk) -> Vec<Command> {
+        let any = rng.chance(10);
+        let found: Vec<_> = disk.deliveries().filter(|delivery| any || delivery.is_live()).collect();
+        let Some(delivery) = rng.pick(&found) else { return vec![self.publish(rng)] };
+        let set = Command::SetTtl(delivery.message, Duration::from_secs(1 + rng.below(90)));
+        let wait = Duration::from_secs(1 + rng.below(10));
+        let (mailboxes, types) = (vec![delivery.mailbox.clone()], vec![delivery.kind.clone()]);
+        let wish = Receive { mailboxes, types, wait, ..self.wish(rng) };
+        vec![set, Command::Receive(wish)]
     }
 
     /// Mostly one mailbox; sometimes several, now and then one of them twice or more than may be.

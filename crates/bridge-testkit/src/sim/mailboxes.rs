@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::{Address, Backoff, Class, Command, Label, MailboxSettings, Name, Order, Purge, SetMailbox};
+use bridge_core::{Address, Backoff, Class, Command, Label, Name, Order, Purge, SetMailbox};
 
 use super::clients::name;
 use crate::{rng::Rng, world::World};
@@ -18,6 +18,23 @@ pub(super) fn address(rng: &mut Rng) -> Address {
         18 => Address::Client(label("bob")),
         _ => Address::Group(label("late")),
     }
+}
+
+/// The only mailbox where all meet.
+pub(super) fn narrow() -> Address {
+    Address::Client(Label::new(name("worker")).expect("a word is a label"))
+}
+
+/// Somebody has that one pass by what pauses, for agents; sometimes otherwise.
+pub(super) fn manage_narrow(rng: &mut Rng) -> Command {
+    let mut set = set(narrow(), rng);
+    if rng.chance(80) {
+        set.class = Some(Class::Agent);
+        set.order = Some(Order::Keyed);
+        set.backoff = Some(Backoff::Skips);
+        (set.max_pending, set.max_pending_bytes) = (None, None);
+    }
+    Command::SetMailbox(set)
 }
 
 /// Who sends: one who takes too, one who only sends, one whose name is no address, or nobody in particular.
@@ -46,7 +63,7 @@ pub(super) fn types(rng: &mut Rng) -> Vec<Name> {
 pub(super) fn manage(rng: &mut Rng, world: &World) -> Command {
     let mailbox = address(rng);
     match rng.below(100) {
-        0..30 => Command::SetMailbox(SetMailbox { address: mailbox, settings: settings(rng) }),
+        0..30 => Command::SetMailbox(set(mailbox, rng)),
         30..42 => Command::PauseMailbox(or_any(mailbox, rng, world), name("anna")),
         42..60 => Command::ResumeMailbox(or_any(mailbox, rng, world)),
         60..65 => Command::PurgeMailbox(mailbox, Purge::Try),
@@ -63,19 +80,22 @@ fn or_any(mailbox: Address, rng: &mut Rng, world: &World) -> Address {
     rng.pick(&there).filter(|_| rng.chance(20)).map_or(mailbox, |any| (*any).clone())
 }
 
-fn settings(rng: &mut Rng) -> MailboxSettings {
+/// Some of what can be said: mostly several things at once, and limits that matter or do not.
+fn set(address: Address, rng: &mut Rng) -> SetMailbox {
     let any = rng.pick(&Class::ALL).copied();
-    let class = any.filter(|_| rng.chance(70)).unwrap_or(Class::Agent);
-    let small = |rng: &mut Rng, percent, below| {
+    let class = any.filter(|_| rng.chance(70)).or_else(|| rng.chance(70).then_some(Class::Agent));
+    let limit = |rng: &mut Rng, percent, small| {
+        let below = if rng.chance(60) { small } else { 100 * small };
         rng.chance(percent).then(|| 1 + u32::try_from(rng.below(below)).unwrap_or(0))
     };
-    MailboxSettings {
+    SetMailbox {
         class,
-        order: if rng.chance(30) { Order::Loose } else { Order::Keyed },
-        backoff: if rng.chance(30) { Backoff::Skips } else { Backoff::Blocks },
-        max_pending: small(rng, 20, 10),
-        max_pending_bytes: small(rng, 10, 100).map(u64::from),
-        lease: small(rng, 30, 20).map(|secs| Duration::from_secs(u64::from(secs))),
-        max_failures: small(rng, 30, 4),
+        order: rng.chance(70).then(|| if rng.chance(40) { Order::Loose } else { Order::Keyed }),
+        backoff: rng.chance(70).then(|| if rng.chance(40) { Backoff::Skips } else { Backoff::Blocks }),
+        max_pending: limit(rng, 30, 10),
+        max_pending_bytes: limit(rng, 15, 100).map(u64::from),
+        lease: limit(rng, 40, 20).map(|secs| Duration::from_secs(u64::from(secs))),
+        max_failures: limit(rng, 40, 4),
+        ..SetMailbox::new(address)
     }
 }

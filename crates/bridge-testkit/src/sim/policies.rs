@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bridge_core::{LateAck, Limits, MakeMailboxes, Policy, Retry};
+use bridge_core::{LateAck, Limits, MakeMailboxes, Policy, Retention, RetentionRule, Retentions, Retry};
 
+use super::clients::name;
 use crate::rng::Rng;
 
 /// Pauses of mailboxes whose messages are sent on.
@@ -20,6 +21,7 @@ pub(super) fn policy(rng: &mut Rng) -> Policy {
         max_pending_bytes,
         retry,
     };
+    let retentions = retentions(rng);
     let credit = if rng.chance(70) { 4 } else { 2 };
     Policy {
         service: limits(6, 4, 6, Limits::SERVICE.retry),
@@ -27,6 +29,11 @@ pub(super) fn policy(rng: &mut Rng) -> Policy {
         browser: limits(8, 2, 2, Limits::BROWSER.retry),
         webhook: limits(5, 3, 4, Retry::Each(WEBHOOK)),
         mailboxes: if rng.chance(85) { MakeMailboxes::AtFirstUse } else { MakeMailboxes::ByHand },
+        retentions,
+        dead_letters: Duration::from_secs(if rng.chance(50) { 30 } else { 30 * 24 * 3600 }),
+        settled: Duration::from_secs(if rng.chance(50) { 10 } else { 24 * 3600 }),
+        log: Duration::from_secs(if rng.chance(50) { 30 } else { 7 * 24 * 3600 }),
+        closed_session_ttl: Duration::from_secs(if rng.chance(50) { 20 } else { 7 * 24 * 3600 }),
         max_mailboxes: if rng.chance(70) { 10 } else { 3 },
         mailbox_ttl: Duration::from_secs(if rng.chance(50) { 7 * 24 * 3600 } else { 2 * 3600 }),
         max_pending: if rng.chance(80) { usize::MAX } else { 20 },
@@ -43,4 +50,22 @@ pub(super) fn policy(rng: &mut Rng) -> Policy {
         bounce_ttl: Duration::from_secs(120),
         ..Policy::default()
     }
+}
+
+/// Mostly short, so that there is something to remove while others still work.
+fn retentions(rng: &mut Rng) -> Retentions {
+    let mut any = || {
+        let retention = match rng.below(10) {
+            0..5 => Retention::Immediate,
+            5..7 => Retention::Short,
+            7..9 => Retention::Medium,
+            _ => Retention::Permanent,
+        };
+        RetentionRule { retention, archive: false }
+    };
+    let mut retentions = Retentions::all(any());
+    for kind in ["message", "command", "answer"] {
+        retentions.set(name(kind), any());
+    }
+    retentions
 }

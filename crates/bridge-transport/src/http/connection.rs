@@ -9,6 +9,7 @@ use std::{
 };
 
 use bridge_core::{Clock, Timestamp};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
@@ -69,6 +70,8 @@ impl Connection {
         // When the client was told to go.
         let mut told = None;
         loop {
+            // Looked at when something of it has happened, not with each part of a request.
+            let mut ends = FuturesUnordered::from_iter([self.end(&activity, told)]);
             let running = poll_fn(|cx| {
                 let polled = connection.as_mut().poll(cx);
                 if polled.is_pending() {
@@ -77,6 +80,7 @@ impl Connection {
                 polled
             });
             tokio::select! {
+                biased;
                 result = running => {
                     let end = match &result {
                         Ok(()) => End::Other,
@@ -91,23 +95,34 @@ impl Connection {
                     };
                     return stream.end(end, &self.door, &*self.clock).await;
                 }
-                () = activity.displaced.cancelled() => {
-                    tracing::debug!("a connection was ended, as too much is held for connections like it");
-                    return;
-                }
-                () = self.last_request(&activity), if told.is_none() => {}
-                rest = self.too_long(&activity, told) => {
-                    if rest == Rest::Fresh && activity.is_begun() {
-                        stream.end(End::TimedOut, &self.door, &*self.clock).await;
-                    }
-                    // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
-                    if rest != Rest::Between || told.is_some() {
+                Some(why) = ends.next() => match why {
+                    Why::Displaced => {
+                        tracing::debug!("a connection was ended, as too much is held for connections like it");
                         return;
                     }
-                }
+                    Why::Closing => {}
+                    Why::AtRest(rest) => {
+                        if rest == Rest::Fresh && activity.is_begun() {
+                            stream.end(End::TimedOut, &self.door, &*self.clock).await;
+                        }
+                        // Nothing has come at all, what was offered is not taken, or the client was told to go and did not.
+                        if rest != Rest::Between || told.is_some() {
+                            return;
+                        }
+                    }
+                },
             }
             told = Some(self.clock.now());
             connection.as_mut().graceful_shutdown();
+        }
+    }
+
+    /// Returns when the connection should end although its client does not end it.
+    async fn end(&self, activity: &Activity, told: Option<Timestamp>) -> Why {
+        tokio::select! {
+            () = activity.displaced.cancelled() => Why::Displaced,
+            () = self.last_request(activity), if told.is_none() => Why::Closing,
+            rest = self.too_long(activity, told) => Why::AtRest(rest),
         }
     }
 
@@ -157,6 +172,15 @@ impl Connection {
             Rest::Untaken => self.settings.stalled,
         }
     }
+}
+
+/// Why a connection should end.
+enum Why {
+    /// Others need its place.
+    Displaced,
+    /// The door is closed.
+    Closing,
+    AtRest(Rest),
 }
 
 /// The body of an answer, which is under way until it is dropped.

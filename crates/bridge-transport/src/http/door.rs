@@ -187,8 +187,8 @@ impl HttpDoor {
     /// The answer to a client that has sent no request yet.
     pub(crate) fn refuse(&self, refusal: Refusal) -> Response<Body> {
         let id = self.shared.request_ids.of(&HeaderMap::new());
-        let mut response = refusal.into_response(&id);
-        finish(response.headers_mut(), &id);
+        let mut response = refusal.into_response(text(&id));
+        finish(response.headers_mut(), id);
         response
     }
 
@@ -246,7 +246,7 @@ impl Shared {
         let id = self.request_ids.of(&parts.headers);
         let method = parts.method.clone();
         let target = self.target(parts.uri.path());
-        let span = tracing::info_span!("request", id, %method, path = self.template(&target));
+        let span = tracing::debug_span!("request", id = text(&id), %method, path = self.template(&target));
         let mut response = match self.admit(&parts, &target) {
             Ok(sharing) => {
                 let admitted =
@@ -260,13 +260,13 @@ impl Shared {
                     }
                 }
             }
-            Err(refusal) => refusal.into_response(&id),
+            Err(refusal) => refusal.into_response(text(&id)),
         };
         tracing::debug!(parent: &span, status = response.status().as_u16(), "answered");
         if method == Method::HEAD {
             *response.body_mut() = body_of(Bytes::new());
         }
-        finish(response.headers_mut(), &id);
+        finish(response.headers_mut(), id);
         response
     }
 
@@ -370,7 +370,7 @@ impl Shared {
 struct Admitted {
     shared: Arc<Shared>,
     target: Target,
-    id: String,
+    id: HeaderValue,
     span: Span,
 }
 
@@ -378,14 +378,14 @@ impl Admitted {
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let Self { shared, target, id, span } = self;
         let (parts, body) = request.into_parts();
-        let given_up = shared.given_up.clone();
-        let call = AssertUnwindSafe(shared.call(parts, body, target)).catch_unwind().instrument(span);
+        let call = Arc::clone(&shared).call(parts, body, target);
+        let call = AssertUnwindSafe(call).catch_unwind().instrument(span);
         let answer = tokio::select! {
             biased;
             answer = call => answer.unwrap_or_else(|_| Err(Code::Internal.into())),
-            () = given_up.cancelled() => Err(Code::OutcomeUnknown.into()),
+            () = shared.given_up.cancelled() => Err(Code::OutcomeUnknown.into()),
         };
-        answer.unwrap_or_else(|refusal| refusal.into_response(&id))
+        answer.unwrap_or_else(|refusal| refusal.into_response(text(&id)))
     }
 }
 
@@ -441,12 +441,23 @@ fn cors() -> CorsLayer {
 }
 
 /// What every answer bears.
-fn finish(headers: &mut HeaderMap, request_id: &str) {
+fn finish(headers: &mut HeaderMap, request_id: HeaderValue) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::try_from(request_id) {
-        headers.insert(REQUEST_ID, id);
+    headers.insert(REQUEST_ID, request_id);
+}
+
+/// A request's id, which is printable whoever made it.
+fn text(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
+}
+
+/// Writes the last digits of a number, as many as there is room for.
+fn put_hex(mut number: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
     }
 }
 
@@ -466,11 +477,17 @@ impl Default for RequestIds {
 
 impl RequestIds {
     /// The id that the request brings if it is a sane one, else a new one.
-    fn of(&self, headers: &HeaderMap) -> String {
-        let is_sane = |id: &&[u8]| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-        match headers.get(REQUEST_ID).map(HeaderValue::as_bytes).filter(is_sane) {
-            Some(id) => String::from_utf8_lossy(id).into_owned(),
-            None => format!("req_{:016x}{:08x}", self.start, self.next.fetch_add(1, Ordering::Relaxed)),
-        }
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        let is_sane = |id: &&HeaderValue| {
+            (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        headers.get(REQUEST_ID).filter(is_sane).cloned().unwrap_or_else(|| {
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let mut id = *b"req_000000000000000000000000";
+            let (start, count) = id[4..].split_at_mut(16);
+            put_hex(self.start, start);
+            put_hex(next, count);
+            HeaderValue::from_bytes(&id).expect("digits can stand in a header")
+        })
     }
 }

@@ -1,7 +1,10 @@
 //! Who may call: the name the request was made under, the page that made it, the principal behind it, and what that
 //! principal wants to do.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use bridge_core::Name;
 use bridge_protocol::Code;
@@ -23,6 +26,8 @@ pub(crate) struct Guard {
     hosts: Vec<Host>,
     origins: Vec<Origin>,
     access: Access,
+    /// Whoever shows no credential.
+    nobody: Name,
 }
 
 /// Who a credential says the caller is.
@@ -103,6 +108,7 @@ impl Guard {
             hosts: hosts.collect::<Result<_, _>>()?,
             origins: origins.collect::<Result<_, _>>()?,
             access: settings.access,
+            nobody: Name::from_static(Name::NOBODY),
         };
         if let Some(url) = &settings.public_url {
             let origin = origin(&url.trim_end_matches('/').to_owned())?;
@@ -117,6 +123,9 @@ impl Guard {
         let mut named = false;
         for host in hosts_of(parts) {
             named = true;
+            if host.is_some_and(is_loopback_socket) {
+                continue;
+            }
             let host = host.and_then(Host::parse).ok_or_else(|| bad_request("the Host is not one"))?;
             if !self.is_ours(&host) {
                 return Err(
@@ -156,7 +165,7 @@ impl Guard {
     /// Tells who calls, from the credential alone.
     pub(crate) fn authenticate(&self, _headers: &HeaderMap) -> Principal {
         match self.access {
-            Access::Open => Principal { name: Name::from_static("anonymous"), verified: false },
+            Access::Open => Principal { name: self.nobody.clone(), verified: false },
         }
     }
 
@@ -185,6 +194,11 @@ fn hosts_of(parts: &Parts) -> impl Iterator<Item = Option<&str>> {
     let address = parts.uri.authority().map(|authority| Some(authority.as_str()));
     let header = parts.headers.get_all(HOST).iter().map(|host| host.to_str().ok());
     address.into_iter().chain(header)
+}
+
+/// Whether a text is an address of this machine with its port, which needs no closer look.
+fn is_loopback_socket(text: &str) -> bool {
+    text.parse().is_ok_and(|address: SocketAddr| address.ip().to_canonical().is_loopback())
 }
 
 /// Whether a page of `origin` was served under the name that the request was made under.

@@ -5,22 +5,23 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bridge_core::Clock;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take},
     net::TcpStream,
 };
 
 /// Bytes read at one time. A server that reads more, once it was sent a lot, would keep a buffer for as much.
-const PART: usize = 4 << 10;
+const PART: u64 = 4 << 10;
 
 /// A stream that fails when its other end takes nothing for too long.
 pub(crate) struct Impatient {
-    stream: TcpStream,
+    /// Gives [`PART`] at most at one time.
+    stream: Take<TcpStream>,
     limit: Duration,
     clock: Arc<dyn Clock>,
     timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -28,7 +29,7 @@ pub(crate) struct Impatient {
 
 impl Impatient {
     pub(crate) fn new(stream: TcpStream, limit: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { stream, limit, clock, timer: None }
+        Self { stream: stream.take(0), limit, clock, timer: None }
     }
 
     /// Passes on what a write came to, unless writing has come to nothing for too long.
@@ -52,18 +53,14 @@ impl AsyncRead for Impatient {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let most = buf.remaining().min(PART);
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buf.advance(read);
-        Poll::Ready(Ok(()))
+        self.stream.set_limit(PART);
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Impatient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = Pin::new(self.stream.get_mut()).poll_write(cx, buf);
         self.watch(written, cx)
     }
 
@@ -72,19 +69,19 @@ impl AsyncWrite for Impatient {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let written = Pin::new(self.stream.get_mut()).poll_write_vectored(cx, bufs);
         self.watch(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(self.stream.get_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(self.stream.get_mut()).poll_shutdown(cx)
     }
 }

@@ -6,17 +6,18 @@ use bridge_core::Timestamp;
 use bridge_protocol::Code;
 use bridge_runtime::Clock;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING},
     request::Parts,
 };
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    response::{Body, Refusal},
+    response::{Body, BoxError, Refusal},
     settings::Limits,
 };
 
@@ -161,11 +162,10 @@ impl Reader {
 
     async fn next(&self, coming: &mut Coming) -> Result<Option<Bytes>, Refusal> {
         loop {
-            let deadline = coming.until.min(self.clock.now() + self.idle);
-            let frame = tokio::select! {
-                biased;
-                frame = coming.body.frame() => frame,
-                () = self.clock.sleep_until(deadline) => return Err(Code::RequestTimeout.into()),
+            // Mostly it is there already, and needs no timer.
+            let frame = match coming.body.frame().now_or_never() {
+                Some(frame) => frame,
+                None => self.wait(coming).await?,
             };
             match frame {
                 None => return Ok(None),
@@ -181,6 +181,15 @@ impl Reader {
                     );
                 }
             }
+        }
+    }
+
+    async fn wait(&self, coming: &mut Coming) -> Result<Option<Result<Frame<Bytes>, BoxError>>, Refusal> {
+        let deadline = coming.until.min(self.clock.now() + self.idle);
+        tokio::select! {
+            biased;
+            frame = coming.body.frame() => Ok(frame),
+            () = self.clock.sleep_until(deadline) => Err(Code::RequestTimeout.into()),
         }
     }
 
@@ -200,13 +209,12 @@ impl Reader {
 
 /// Whether the arrays and objects of `json` are nested deeper than `most`; of what is no JSON it says something.
 pub(crate) fn is_deeper(json: &[u8], most: usize) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in json {
+    let mut depth = 0usize;
+    let mut rest = json;
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
+            b'"' => rest = behind_string(rest),
             b'[' | b'{' => {
                 depth += 1;
                 if depth > most {
@@ -220,6 +228,19 @@ pub(crate) fn is_deeper(json: &[u8], most: usize) -> bool {
     false
 }
 
+/// What lies behind the string that `rest` is in.
+fn behind_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(found) = memchr::memchr2(b'"', b'\\', rest) {
+        // A backslash takes what it stands before with it.
+        let length = if rest[found] == b'"' { 1 } else { 2 };
+        rest = rest.get(found + length..).unwrap_or_default();
+        if length == 1 {
+            return rest;
+        }
+    }
+    &[]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +249,10 @@ mod tests {
     fn depth_counts_brackets_outside_of_strings() {
         assert!(!is_deeper(br#"{"a": "[[[[\"[[[", "b": [1]}"#, 2));
         assert!(is_deeper(br#"{"a": [[1]]}"#, 2));
+        assert!(is_deeper(br#"{"a\\": [[1]]}"#, 2));
+        assert!(!is_deeper(br#"{"a\\\": [[1]]}"#, 2));
+        assert!(!is_deeper(br#"{"a\"#, 2));
+        assert!(!is_deeper(br#"{"[[["#, 2));
         assert!(!is_deeper(br#"[[],[],[],[]]"#, 2));
         assert!(!is_deeper(b"]]]]", 1));
     }

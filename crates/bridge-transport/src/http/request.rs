@@ -17,7 +17,7 @@ use super::{
     guard::Principal,
     limits::{Read, is_deeper},
     query::Query,
-    response::{Body, Refusal, body_of},
+    response::{Body, Refusal},
 };
 
 /// The header with the name a caller gives itself.
@@ -30,7 +30,8 @@ pub(crate) struct Request {
     pub(crate) principal: Principal,
     pub(crate) query: Query,
     id: Option<String>,
-    body: Body,
+    /// Until it is read.
+    body: Option<Body>,
     /// Kept for its share of what may be held.
     read: Read,
 }
@@ -44,7 +45,7 @@ impl Request {
         body: Body,
     ) -> Result<Self, Refusal> {
         let query = Query::of(&parts.uri)?;
-        Ok(Self { shared, parts, principal, query, id, body, read: Read::default() })
+        Ok(Self { shared, parts, principal, query, id, body: Some(body), read: Read::default() })
     }
 
     /// The parameter in the path.
@@ -96,11 +97,10 @@ impl Request {
     }
 
     async fn optional_body(&mut self) -> Result<&[u8], Refusal> {
-        if self.body.is_end_stream() {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else {
             return Ok(&self.read.bytes);
-        }
+        };
         self.check_type()?;
-        let body = std::mem::replace(&mut self.body, body_of(""));
         self.read = self.shared.reader.read(&self.parts, body).await?;
         let most = self.shared.settings.limits.json_depth;
         if is_deeper(&self.read.bytes, most) {
@@ -137,17 +137,19 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
             Err(error) => Refusal::new(Code::InvalidJson).detail(error.to_string()),
         });
     }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let pointer = pointer(error.path());
-        let error = error.into_inner();
-        match error.classify() {
-            serde_json::error::Category::Data => Refusal::field(&pointer, in_words(&error.to_string())),
-            _ => Refusal::new(Code::InvalidJson).detail(error.to_string()),
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Refusal::field(&pointer_of::<T>(bytes), in_words(&error.to_string()))
         }
-    })?;
-    json.end().map_err(|error| Refusal::new(Code::InvalidJson).detail(error.to_string()))?;
-    Ok(value)
+        _ => Refusal::new(Code::InvalidJson).detail(error.to_string()),
+    })
+}
+
+/// Where the value stands that cannot be what it is. Only a body that is refused is read a second time for it.
+fn pointer_of<T: DeserializeOwned>(bytes: &[u8]) -> String {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize::<_, T>(&mut json);
+    read.err().map(|error| pointer(error.path())).unwrap_or_default()
 }
 
 /// The path of a value as a JSON Pointer.
@@ -188,10 +190,11 @@ pub(crate) fn unknown_session(id: &str) -> Refusal {
 /// Whether a body of this type is JSON as it is exchanged between systems: in UTF-8.
 fn is_json(kind: &str) -> bool {
     let mut parts = kind.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let is_json =
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
-    is_json
+    let essence = parts.next().unwrap_or_default();
+    let (kind, subtype) = essence.split_once('/').unwrap_or_default();
+    let suffix = subtype.rsplit_once('+').map(|(_, suffix)| suffix);
+    kind.eq_ignore_ascii_case("application")
+        && suffix.unwrap_or(subtype).eq_ignore_ascii_case("json")
         && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
             !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
         })

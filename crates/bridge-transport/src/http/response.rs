@@ -240,6 +240,7 @@ impl From<DeliveryError> for Refusal {
         let detail = error.to_string();
         let refusal = match error {
             DeliveryError::WrongState { state } => Self::new(Code::WrongState).with("state", state.as_str()),
+            DeliveryError::MessageGone(_) => Self::new(Code::Gone),
             DeliveryError::SessionClosed(_) => Self::new(Code::SessionClosed),
             DeliveryError::UnknownMailbox(_) => Self::new(Code::UnknownMailbox),
             _ => Self::new(Code::UnknownDelivery),
@@ -270,7 +271,10 @@ fn encoded(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Re
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("wire types have string keys and no writer that fails")
+    // Room for most answers, which else grow into it.
+    let mut json = Vec::with_capacity(512);
+    serde_json::to_writer(&mut json, value).expect("wire types have string keys and no writer that fails");
+    json
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {

@@ -64,9 +64,6 @@ impl Default for ServeSettings {
     }
 }
 
-/// Header fields that the parser takes. More than a door takes, so that the door can say what is wrong.
-const PARSED_HEADERS: usize = 256;
-
 /// The pause after a failed accept: the machine is out of sockets or memory, and asking again at once would not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -119,7 +116,6 @@ fn protocol(settings: &ServeSettings) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_time)
-        .max_headers(PARSED_HEADERS)
         .max_buf_size(settings.buffer.max(8 << 10));
     protocol
         .http2()

@@ -98,8 +98,7 @@ impl Reader {
                 let mut text = codec::OPENING.to_owned();
                 if let Some(gap) = gap {
                     self.step = Step::End;
-                    let data = json!({"recovered": false, "reason": gap.as_str()}).to_string();
-                    codec::event(&mut text, None, Some("gap"), &data);
+                    text.push_str(&told(gap));
                 }
                 Some(text)
             }
@@ -112,6 +111,10 @@ impl Reader {
                         () = self.shared.closing.cancelled() => return None,
                         (follow, batch) = &mut self.next => {
                             let batch = batch.ok()?;
+                            if let (true, Some(gap)) = (batch.events.events.is_empty(), batch.events.gap) {
+                                self.step = Step::End;
+                                return Some(told(gap));
+                            }
                             self.queue = batch.events.events.into();
                             self.held = batch.held;
                             self.next = ask(follow, self.shared.answers.clone());
@@ -143,6 +146,14 @@ impl Reader {
             self.shared.watchers.saw(session, self.shared.bridge.now());
         }
     }
+}
+
+/// Says that the reader has to begin anew.
+fn told(gap: Gap) -> String {
+    let mut text = String::new();
+    let data = json!({"recovered": false, "reason": gap.as_str()}).to_string();
+    codec::event(&mut text, None, Some("gap"), &data);
+    text
 }
 
 fn write(text: &mut String, bridge: &Bridge, event: &Event, message: Option<&Message>) {

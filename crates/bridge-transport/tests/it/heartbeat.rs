@@ -133,6 +133,27 @@ async fn every_answer_is_shown_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_reader_of_a_conversation_that_began_late_in_the_log_gets_its_answers() {
+    let server = Server::start().await;
+    for _ in 0..3 {
+        let sent = server.post("/api/send", r#"{"from": "anna", "to": "worker", "payload": 1}"#).await;
+        assert!(sent.status.is_success());
+    }
+    let floor = async || server.get("/api/log").await.json()["floor"].clone();
+    let whole = floor().await;
+    server.clock.advance(Duration::from_secs(7 * 24 * 3_600));
+    let session = server.session().await;
+    until(async || {
+        server.clock.advance(Duration::from_secs(60));
+        floor().await != whole
+    })
+    .await;
+    queue(&server, &session, "1").await;
+    server.reply(&session, "claude", "R1").await;
+    assert_eq!(drained(&server, &session, "web").await, ["R1"]);
+}
+
+#[tokio::test]
 async fn an_answer_for_later_hides_none_and_comes_when_it_is_time() {
     let server = Server::start().await;
     let session = server.session().await;

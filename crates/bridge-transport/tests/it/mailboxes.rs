@@ -1,7 +1,8 @@
 //! Messages to clients and groups, and what an operator does with their mailboxes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use bridge_runtime::{Address, Credential, NewMessage, ReceiveRequest, Settlement};
 use bridge_transport::ServeSettings;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -114,6 +115,25 @@ async fn a_receive_that_lingers_gathers_what_comes_meanwhile() {
 }
 
 #[tokio::test]
+async fn two_who_change_a_mailbox_at_once_both_get_their_wish() {
+    let server = Server::start().await;
+    let made = server.send(put("/api/mailboxes/jobs", &json!({"class": "agent"}))).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let pending = json!({"max_pending": 7});
+    let failures = json!({"max_failures": 3});
+    let (one, other) = tokio::join!(
+        server.send(put("/api/mailboxes/jobs", &pending)),
+        server.send(put("/api/mailboxes/jobs", &failures)),
+    );
+    assert_eq!((one.status, other.status), (StatusCode::OK, StatusCode::OK));
+    let jobs = server.get("/api/mailboxes/jobs").await.json();
+    assert_eq!(
+        (&jobs["class"], &jobs["max_pending"], &jobs["max_failures"]),
+        (&json!("agent"), &json!(7), &json!(3))
+    );
+}
+
+#[tokio::test]
 async fn a_mailbox_is_made_seen_listed_and_removed() {
     let server = Server::start().await;
     let made = server.send(put("/api/mailboxes/agent-7", &json!({"class": "agent", "max_pending": 2}))).await;
@@ -166,6 +186,15 @@ async fn a_mailbox_of_a_conversation_is_found_under_its_whole_name() {
 }
 
 #[tokio::test]
+async fn a_mailbox_is_not_made_under_what_is_no_address() {
+    let server = Server::start().await;
+    for wrong in ["topic:x", "all", "session:7%2Fagent", "%FF", "a%0Ab"] {
+        let refused = server.send(put(&format!("/api/mailboxes/{wrong}"), &json!({}))).await;
+        assert_eq!(refused.is_problem(400, "invalid_field")["errors"][0]["parameter"], "name", "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn a_paused_mailbox_hands_out_nothing_and_why_says_so() {
     let server = Server::start().await;
     let sent = send(&server, json!({"from": "anna", "to": "worker", "payload": 1})).await.json();
@@ -199,6 +228,19 @@ async fn a_paused_mailbox_hands_out_nothing_and_why_says_so() {
         server.get("/api/deliveries/dlv_00000000000000000000000000000001/why").await.status,
         StatusCode::NOT_FOUND
     );
+}
+
+#[tokio::test]
+async fn what_was_redriven_names_its_successor() {
+    let server = Server::start().await;
+    let sent = send(&server, json!({"from": "anna", "to": "worker", "payload": 1})).await.json();
+    let delivery = format!("/api/deliveries/{}", sent["deliveries"][0]["id"].as_str().unwrap());
+    server.post(&format!("{delivery}/cancel"), "").await;
+    let again = server.post(&format!("{delivery}/redrive"), "{}").await.json();
+    let told = server.get(&format!("{delivery}/why")).await.json();
+    assert_eq!((&told["reason"], &told["redriven_as"]), (&json!("over"), &again["delivery_id"]));
+    let successor = again["delivery_id"].as_str().unwrap();
+    assert_eq!(told["text"], format!("it was withdrawn; it was sent again as {successor}"));
 }
 
 #[tokio::test]
@@ -342,7 +384,11 @@ async fn the_log_is_read_by_the_names_of_events() {
         .await
         .json();
     assert_eq!(types(&rest).len(), 3);
-    assert_eq!(server.get("/api/log?filter=nothing").await.json()["data"], json!([]));
+    for wrong in ["nothing", "delivery.*,", "delivery.sent", "topic.*", "delivery.*.late", "*.dead"] {
+        let refused = server.get(&format!("/api/log?filter={wrong}")).await;
+        assert_eq!(refused.is_problem(400, "invalid_field")["errors"][0]["parameter"], "filter", "{wrong}");
+    }
+    assert_eq!(types(&server.get("/api/log?filter=*&limit=2").await.json()), ["message.accepted"; 2]);
 }
 
 #[tokio::test]
@@ -379,5 +425,63 @@ async fn dead_letters_are_redriven_by_what_they_are_and_once() {
         (json!({"rate_per_s": 1_001}), "/rate_per_s"),
     ] {
         assert_eq!(redrive(body).await["errors"][0]["pointer"], field);
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_at_a_slow_rate_ends_after_a_minute() {
+    let server = Server::start().await;
+    let worker: Address = "worker".parse().unwrap();
+    for n in 0..62 {
+        let message = NewMessage::new(worker.clone(), n.to_string());
+        server.bridge.publish(message.from(format!("s{n}").parse().unwrap())).await.unwrap();
+    }
+    reject_all(&server, &worker, "no").await;
+    let call = server.post("/api/dead-letters/redrive", r#"{"limit": 1000, "rate_per_s": 1}"#);
+    let done = in_time(&server.clock, Duration::from_secs(1), call).await.json();
+    assert_eq!(done["redriven"].as_array().unwrap().len(), 60);
+    assert!(done["next_cursor"].is_string(), "{done}");
+}
+
+#[tokio::test]
+async fn a_page_of_dead_letters_ends_where_much_was_said() {
+    let server = Server::start().await;
+    let worker: Address = "worker".parse().unwrap();
+    for n in 0..200 {
+        let message = NewMessage::new(worker.clone(), n.to_string());
+        server.bridge.publish(message.from(format!("s{n}").parse().unwrap())).await.unwrap();
+    }
+    reject_all(&server, &worker, &"w".repeat(8 << 10)).await;
+    for list in ["/api/dead-letters?limit=1000", "/api/deliveries?state=dead&limit=1000"] {
+        let mut seen = BTreeSet::new();
+        let mut path = list.to_owned();
+        let mut pages = 0;
+        loop {
+            let page = server.get(&path).await;
+            assert!(page.body.len() < 1_300_000, "{} bytes", page.body.len());
+            let page = page.json();
+            for dead in page["data"].as_array().unwrap() {
+                assert!(seen.insert(dead["id"].to_string()), "{dead} came twice");
+            }
+            pages += 1;
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            path = format!("{list}&cursor={cursor}");
+        }
+        assert_eq!((seen.len(), pages > 2), (200, true));
+    }
+}
+
+/// Takes and rejects whatever is in a mailbox.
+async fn reject_all(server: &Server, mailbox: &Address, reason: &str) {
+    loop {
+        let received = server.bridge.receive(ReceiveRequest::new(mailbox.clone()).max(100)).await.unwrap();
+        received.handover.complete();
+        if received.deliveries.is_empty() {
+            return;
+        }
+        for leased in received.deliveries {
+            let reject = Settlement::Reject { reason: Some(reason.to_owned()) };
+            server.bridge.settle(Credential::Token(leased.token), reject).await.unwrap();
+        }
     }
 }

@@ -15,5 +15,6 @@ mod mounting;
 mod origins;
 mod page;
 mod receiving;
+mod retention;
 mod serving;
 mod support;

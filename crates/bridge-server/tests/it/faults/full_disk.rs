@@ -1,5 +1,10 @@
 //! A disk without space: what was confirmed stays, reads go on, and space is all that is needed.
 
+use std::process::Command;
+
+use bridge_core::{Archive, ArchiveRecord, Message, StoreErrorKind, bytes::Bytes};
+use bridge_store::FileArchive;
+use bridge_testkit::samples;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -113,4 +118,44 @@ async fn a_new_server_on_a_full_disk_says_that_there_is_no_space() {
     let http = Http::new();
     let server = Server::of(disk.serve());
     assert_eq!(ready(&http, &server.url).await, (200, Value::from("ok")));
+}
+
+/// A message of some KiB that cannot be packed much smaller.
+fn archived(n: u64) -> ArchiveRecord {
+    let mut noise = n + 1;
+    let payload = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        noise.to_be_bytes()[0]
+    });
+    let payload = Bytes::from_iter(payload.take(8 << 10));
+    ArchiveRecord { message: Message { payload, ..samples::message(n) }, deliveries: Vec::new() }
+}
+
+#[tokio::test]
+async fn an_archive_without_space_loses_nothing_and_goes_on_with_space() {
+    let Some(disk) = SmallDisk::new(256 << 10) else { return };
+    disk.take(BALLAST, 64 << 10);
+    let directory = disk.outside("archive");
+    let archive = FileArchive::new(&directory);
+    let mut kept = 0;
+    let refused = loop {
+        match archive.append(vec![archived(kept)], samples::at(0)).await {
+            Ok(()) => kept += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused.kind, StoreErrorKind::Full, "{refused}");
+    assert!(kept > 5, "{kept} were kept");
+    disk.free(BALLAST);
+    for archive in [archive, FileArchive::new(&directory)] {
+        archive.append(vec![archived(kept)], samples::at(0)).await.unwrap();
+        kept += 1;
+    }
+    let file = std::fs::read_dir(&directory).unwrap().next().unwrap().unwrap().path();
+    let unpacked = Command::new("zcat").arg(file).output().unwrap();
+    assert!(unpacked.status.success(), "{}", stderr(&unpacked));
+    let lines = stdout(&unpacked);
+    let ids = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["message"]["id"].clone());
+    let expected = (0..kept).map(|n| json!(samples::message_id(n).to_string()));
+    assert_eq!(ids.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }

@@ -12,6 +12,7 @@ use crate::bridge::{Data, Http, PATIENCE, Server, look_again};
 const STOP: Duration = Duration::from_secs(10);
 const FLUSHES: &str = "fsync,fdatasync";
 const WRITES: &str = "pwrite64";
+const READS: &str = "pread64";
 
 #[tokio::test]
 async fn after_one_failed_flush_nothing_is_written_before_the_database_was_opened_again() {
@@ -40,6 +41,21 @@ async fn after_one_failed_flush_nothing_is_written_before_the_database_was_opene
         let server = Server::start(&data.path());
         sender.lost_nothing(&server.url).await;
     }
+}
+
+#[tokio::test]
+async fn one_read_that_fails_is_tried_again() {
+    let data = Data::new();
+    let http = Http::new();
+    let server = Server::start(&data.path());
+    let mut sender = Sender::new(&http, &server.url).await;
+    assert_eq!(sender.send(&server.url).await.0, 201);
+    // Each thread's first reads.
+    let Some(broken) = Broken::begin(&server, READS, "error=EIO:when=1") else { return };
+    sender.reads_go_on(&server.url).await;
+    sender.lost_nothing(&server.url).await;
+    let seen = broken.end();
+    assert!(seen.iter().any(|call| call.contains("INJECTED")), "nothing was read from the disk");
 }
 
 /// Breaks the disk under a sender and somebody who waits, and mends it, or cuts the power.

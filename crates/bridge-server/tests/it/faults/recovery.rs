@@ -46,7 +46,7 @@ async fn store(directory: &Path, stored: u64, waiting: u64) {
             let published: Vec<_> = published.buffer_unordered(AT_ONCE).collect().await;
             if side == Side::User {
                 let last = published.into_iter().map(Result::unwrap).max_by_key(|one| one.seq).unwrap();
-                bridge.read(to, last.seq).await.unwrap();
+                bridge.read(session, last.seq).await.unwrap();
                 while !bridge
                     .delivery(last.deliveries[0].delivery)
                     .await

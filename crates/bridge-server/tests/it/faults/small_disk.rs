@@ -113,7 +113,7 @@ impl SmallDisk {
     }
 
     /// A file on the disk, as it is seen from outside of it.
-    fn outside(&self, name: &str) -> PathBuf {
+    pub(super) fn outside(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.point.path().strip_prefix("/").unwrap()).join(name)
     }

@@ -19,7 +19,7 @@ pub(super) struct Broken {
 }
 
 /// What is written down: how files are opened, written and flushed.
-const SEEN: &str = "trace=openat,pwrite64,fsync,fdatasync";
+const SEEN: &str = "trace=openat,pread64,pwrite64,fsync,fdatasync";
 
 impl Broken {
     /// From now on the server's `calls` fail as `how` says, in the words of `strace --inject`. None if this is left out

@@ -2,7 +2,7 @@
 
 mod old;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bridge_core::{
     Attempt, Change, Delivery, DeliveryId, Event, EventKind, Lease, Message, MessageId, Name, Row, Seq,
@@ -160,8 +160,8 @@ impl Fold<'_> {
             }
             let id = self.firsts.of.get(&(shard, message.id));
             let delivery = id.map(|id| self.delivery(shard, *id)).transpose()?.flatten();
-            let mut changes = vec![Change::Put(Row::Message(Box::new(message)))];
-            changes.extend(delivery.map(|delivery| Change::Put(Row::Delivery(Box::new(delivery)))));
+            let mut changes = vec![Change::Put(Row::Message(Arc::new(message)))];
+            changes.extend(delivery.map(|delivery| Change::Put(Row::Delivery(Arc::new(delivery)))));
             let left = match accepted {
                 Some(event) => {
                     let delete = &format!("DELETE FROM {} WHERE shard = ? AND seq = ?", EVENT.name);

@@ -1,11 +1,13 @@
 //! Deliveries by their state, wherever they lie: in the rows of their messages or by themselves.
 
-use bridge_core::{Address, Delivery, First, Row, Seq, StateKind};
-use rusqlite::{Connection, params};
+use std::sync::Arc;
+
+use bridge_core::{Address, Delivery, First, Row, Seq, StateKind, Timestamp};
+use rusqlite::{Connection, Rows, params};
 
 use crate::sqlite::{
     bind::Take,
-    fault::Fault,
+    fault::{Fault, if_sound},
     rows::{
         Kind, MessageRow, Span,
         message::{self, CHANGING, LASTING},
@@ -39,7 +41,37 @@ pub(super) fn scan(
         found.reverse();
     }
     found.truncate(usize::try_from(wanted.limit).unwrap_or(usize::MAX));
-    Ok(found.into_iter().map(|delivery| Row::Delivery(Box::new(delivery))).collect())
+    Ok(found.into_iter().map(|delivery| Row::Delivery(Arc::new(delivery))).collect())
+}
+
+/// Those that are to be looked at up to a time, soonest first, but for damaged ones.
+pub(super) fn retiring(
+    connection: &Connection,
+    span: &Span,
+    after: Option<(Timestamp, Seq)>,
+    until: Timestamp,
+    limit: usize,
+) -> Result<Vec<Row>, Fault> {
+    let millis = |at: Timestamp| i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    let until = millis(until);
+    let (at, place) = after.map_or((-1, Seq::ZERO), |(at, seq)| (millis(at), seq));
+    let mut in_messages = connection.prepare_cached(&format!(
+        "SELECT {LASTING}, {CHANGING} FROM message INDEXED BY message_retiring
+         WHERE (retire_at, seq) > (?1, ?2) AND retire_at <= ?3 AND seq > ?4 AND seq <= ?5
+         ORDER BY retire_at, seq"
+    ))?;
+    let values = params![at, span.up_to(place), until, span.before(), span.last()];
+    let mut found = sound(in_messages.query(values)?, limit, in_message)?;
+    let (table, columns) = Kind::Delivery.source();
+    let mut apart = connection.prepare_cached(&format!(
+        "SELECT {columns} FROM {table} INDEXED BY delivery_retiring
+         WHERE shard = ?1 AND (retire_at, seq) > (?2, ?3) AND retire_at <= ?4 ORDER BY retire_at, seq"
+    ))?;
+    let place = i64::try_from(place.0).unwrap_or(i64::MAX);
+    found.append(&mut sound(apart.query(params![span.shard.0, at, place, until])?, limit, by_itself)?);
+    found.sort_by_key(|delivery| (delivery.retire_at, delivery.seq));
+    found.truncate(limit);
+    Ok(found.into_iter().map(|delivery| Row::Delivery(Arc::new(delivery))).collect())
 }
 
 const fn order(first: First) -> &'static str {
@@ -70,14 +102,7 @@ fn in_messages(
     let mut select = connection.prepare_cached(&sql)?;
     let mailbox = wanted.mailbox.map(ToString::to_string);
     let (from, to) = (span.up_to(from), span.up_to(to));
-    let mut found = select.query(params![from, to, wanted.state.as_str(), mailbox, wanted.limit])?;
-    let mut deliveries = Vec::new();
-    while let Some(row) = found.next()? {
-        let row = &mut Take::new(message::TABLE, row);
-        let lasting = MessageRow::read(row)?;
-        deliveries.extend(lasting.read_delivery(row)?);
-    }
-    Ok(deliveries)
+    all(select.query(params![from, to, wanted.state.as_str(), mailbox, wanted.limit])?, in_message)
 }
 
 fn apart(
@@ -99,12 +124,38 @@ fn apart(
     let signed = |seq: Seq| i64::try_from(seq.0).unwrap_or(i64::MAX);
     let values =
         params![span.shard.0, signed(from), signed(to), wanted.state.as_str(), mailbox, wanted.limit];
-    let mut found = select.query(values)?;
+    all(select.query(values)?, by_itself)
+}
+
+type Read = fn(&rusqlite::Row<'_>) -> Result<Option<Delivery>, Fault>;
+
+fn all(mut found: Rows<'_>, read: Read) -> Result<Vec<Delivery>, Fault> {
     let mut deliveries = Vec::new();
     while let Some(row) = found.next()? {
-        if let Row::Delivery(delivery) = Kind::Delivery.read(row)? {
-            deliveries.push(*delivery);
-        }
+        deliveries.extend(read(row)?);
     }
     Ok(deliveries)
+}
+
+/// The first of them that are not damaged.
+fn sound(mut found: Rows<'_>, limit: usize, read: Read) -> Result<Vec<Delivery>, Fault> {
+    let mut deliveries = Vec::new();
+    while deliveries.len() < limit
+        && let Some(row) = found.next()?
+    {
+        deliveries.extend(if_sound(read(row))?.flatten());
+    }
+    Ok(deliveries)
+}
+
+fn in_message(row: &rusqlite::Row<'_>) -> Result<Option<Delivery>, Fault> {
+    let row = &mut Take::new(message::TABLE, row);
+    MessageRow::read(row)?.read_delivery(row)
+}
+
+fn by_itself(row: &rusqlite::Row<'_>) -> Result<Option<Delivery>, Fault> {
+    match Kind::Delivery.read(row)? {
+        Row::Delivery(delivery) => Ok(Some(Arc::unwrap_or_clone(delivery))),
+        _ => Ok(None),
+    }
 }

@@ -1,5 +1,7 @@
 //! The live rows: kind after kind, those of a kind by their keys, and deliveries first by the places of their messages.
 
+use std::sync::Arc;
+
 use bridge_core::{Ownership, Row, RowKey, ShardId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -90,7 +92,7 @@ fn in_messages(
         let lasting = MessageRow::read(row)?;
         let delivery =
             lasting.read_delivery(row)?.ok_or_else(|| row.damaged("is marked as what it is not"))?;
-        page.push(Row::Delivery(Box::new(delivery)));
+        page.push(Row::Delivery(Arc::new(delivery)));
     }
     Ok(())
 }

@@ -6,7 +6,10 @@ use rusqlite::{Connection, ToSql};
 use super::{deliveries, live::live};
 use crate::{
     page,
-    sqlite::{fault::Fault, rows::Kind},
+    sqlite::{
+        fault::{Fault, if_sound},
+        rows::Kind,
+    },
 };
 
 pub(in crate::sqlite) fn scan(
@@ -19,11 +22,18 @@ pub(in crate::sqlite) fn scan(
         return live(connection, id, after.as_ref(), limit);
     }
     let Some(shard) = super::shard(connection, id)? else { return Ok(Vec::new()) };
+    let rows = limit;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let select = |kind, condition, values: &[&dyn ToSql]| {
-        let shard: &dyn ToSql = &id.0;
-        let all: Vec<_> = [shard, &limit].into_iter().chain(values.iter().copied()).collect();
-        select(connection, kind, condition, &all)
+        let all: Vec<_> = [&id.0 as &dyn ToSql, &limit].into_iter().chain(values.iter().copied()).collect();
+        select(connection, kind, condition, &all, |found| page::fill(found))
+    };
+    // Whoever looks for what is to be removed goes on behind what is damaged.
+    let select_sound = |kind, condition, values: &[&dyn ToSql]| {
+        let all: Vec<_> = [&id.0 as &dyn ToSql, &-1].into_iter().chain(values.iter().copied()).collect();
+        self::select(connection, kind, condition, &all, |found| {
+            found.filter_map(|row| if_sound(row).transpose()).take(rows).collect()
+        })
     };
     match index {
         Index::Sessions { before: None } => {
@@ -53,7 +63,18 @@ pub(in crate::sqlite) fn scan(
                 deliveries::Wanted { state: *state, mailbox: mailbox.as_ref(), first: *first, limit };
             deliveries::scan(connection, &shard.span(id), &wanted, *from, *to)
         }
-        Index::IdempotencyBefore(time) => select(
+        Index::Retiring { after, until } => {
+            deliveries::retiring(connection, &shard.span(id), *after, *until, rows)
+        }
+        Index::ClosedSessions { until } => select_sound(
+            Kind::Session,
+            "closed_at <= ?3 ORDER BY closed_at, id",
+            &[&until.as_millis().cast_signed()],
+        ),
+        Index::Readers { session } => {
+            select(Kind::Reader, "session = ?3 ORDER BY name", &[&session.0.to_be_bytes()])
+        }
+        Index::IdempotencyBefore(time) => select_sound(
             Kind::Idempotency,
             "expires_at < ?3 ORDER BY expires_at, sender, recipient, key",
             &[&time.as_millis().cast_signed()],
@@ -62,12 +83,13 @@ pub(in crate::sqlite) fn scan(
     }
 }
 
-/// Rows of the shard `?1`, at most `?2`.
+/// Those rows of the shard `?1`, at most `?2`, that `take` takes.
 fn select(
     connection: &Connection,
     kind: Kind,
     condition: &str,
     values: &[&dyn ToSql],
+    take: impl FnOnce(&mut dyn Iterator<Item = Result<Row, Fault>>) -> Result<Vec<Row>, Fault>,
 ) -> Result<Vec<Row>, Fault> {
     let (table, columns) = kind.source();
     // Else the planner may walk the whole table, for its rows are in the wanted order.
@@ -75,7 +97,7 @@ fn select(
     let sql = format!("SELECT {columns} FROM {table} {index} WHERE shard = ?1 AND {condition} LIMIT ?2");
     let mut select = connection.prepare_cached(&sql)?;
     let mut found = select.query(values)?;
-    page::fill(std::iter::from_fn(|| match found.next() {
+    take(&mut std::iter::from_fn(|| match found.next() {
         Ok(row) => row.map(|row| kind.read(row)),
         Err(error) => Some(Err(error.into())),
     }))

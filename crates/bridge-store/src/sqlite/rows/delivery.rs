@@ -33,6 +33,7 @@ pub(super) const TABLE: Table = Table {
         "attempt",
         "failures",
         "detail",
+        "retire_at",
     ],
     live: Some("delivery_live"),
 };
@@ -88,13 +89,14 @@ pub(super) struct Changing {
     attempt: u32,
     failures: u32,
     detail: Detail,
+    retire_at: Option<Timestamp>,
 }
 
 impl Lasting {
     pub(super) fn with(self, changing: Changing) -> Delivery {
         let Self { id, message, mailbox, from, kind, key, priority, seq, size, .. } = self;
         let Self { expires_at, accepted, redrive_of, .. } = self;
-        let Changing { state, attempt, failures, detail } = changing;
+        let Changing { state, attempt, failures, detail, retire_at } = changing;
         Delivery {
             id,
             message,
@@ -120,11 +122,14 @@ impl Lasting {
             last_error: detail.last_error,
             redrive_of,
             redriven_as: detail.redriven_as,
+            retire_at,
+            message_gone: detail.message_gone,
         }
     }
 }
 
-/// Binds what changes: `live`, `state`, `visible_at`, `attempt`, `failures`, `detail`. The row implies `place`.
+/// Binds what changes: `live`, `state`, `visible_at`, `attempt`, `failures`, `detail`, `retire_at`. The row
+/// implies `place`.
 pub(super) fn write_changing(
     delivery: &Delivery,
     place: Option<Seq>,
@@ -135,7 +140,7 @@ pub(super) fn write_changing(
         State::Leased | State::Done | State::Dead(_) | State::Cancelled => None,
     };
     to.put(&delivery.is_live())?.put(&delivery.state.as_str())?.put(&visible_at)?.put(&delivery.attempt)?;
-    to.put(&delivery.failures)?.put(&detail::write(delivery, place)).map(drop)
+    to.put(&delivery.failures)?.put(&detail::write(delivery, place))?.put_later(&delivery.retire_at).map(drop)
 }
 
 /// Takes what changes of a delivery; none where the columns are empty.
@@ -144,6 +149,7 @@ pub(super) fn read_changing(row: &mut Take<'_, '_>, place: Option<Seq>) -> Resul
     let word = row.text()?;
     let (visible_at, attempt, failures) = (row.take()?, row.take()?, row.take()?);
     let detail = detail::read(row.text()?, place);
+    let retire_at = row.take_later()?;
     let Some(word) = word else { return Ok(None) };
     let detail = detail.map_err(|_| row.damaged("has a detail that makes no sense"))?;
     let state = match (word, visible_at, detail.reason) {
@@ -155,7 +161,7 @@ pub(super) fn read_changing(row: &mut Take<'_, '_>, place: Option<Seq>) -> Resul
         _ => return Err(row.damaged("has a state that makes no sense")),
     };
     match (attempt, failures) {
-        (Some(attempt), Some(failures)) => Ok(Some(Changing { state, attempt, failures, detail })),
+        (Some(attempt), Some(failures)) => Ok(Some(Changing { state, attempt, failures, detail, retire_at })),
         _ => Err(row.damaged("has half a delivery")),
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn write(delivery: &Delivery, place: Option<Seq>) -> Option<String> {
     json.words("progress", d.progress.as_deref());
     json.words("last_error", d.last_error.as_deref());
     json.id("redriven_as", d.redriven_as.as_ref());
+    json.flag("message_gone", d.message_gone);
     json.finish()
 }
 
@@ -116,6 +117,7 @@ pub(super) struct Detail {
     pub(super) progress: Option<Arc<str>>,
     pub(super) last_error: Option<Arc<str>>,
     pub(super) redriven_as: Option<DeliveryId>,
+    pub(super) message_gone: bool,
 }
 
 /// Reads the column. The row implies `place` unless it says otherwise.
@@ -156,6 +158,7 @@ pub(super) fn read(text: Option<&str>, place: Option<Seq>) -> Result<Detail, Non
         progress: members.text("progress")?.map(Into::into),
         last_error: members.text("last_error")?.map(Into::into),
         redriven_as: members.parsed("redriven_as")?,
+        message_gone: members.flag("message_gone")?,
     })
 }
 

@@ -176,6 +176,10 @@ impl Detail {
             EventKind::MailboxPurged { mailbox, floor } => {
                 Self { mailbox: Some(mailbox), floor: Some(floor), ..none }
             }
+            EventKind::MailboxPaused { mailbox, by } => {
+                Self { mailbox: Some(mailbox), consumer: Some(by), ..none }
+            }
+            EventKind::MailboxResumed { mailbox } => Self { mailbox: Some(mailbox), ..none },
             EventKind::TtlChanged { expires_at } => Self { until: Some(expires_at), ..none },
             EventKind::Visible
             | EventKind::Seen
@@ -217,6 +221,8 @@ impl Detail {
             "session.renamed" => EventKind::SessionRenamed { title: self.title },
             "session.closed" => EventKind::SessionClosed { unsettled: self.unsettled? },
             "mailbox.purged" => EventKind::MailboxPurged { mailbox: self.mailbox?, floor: self.floor? },
+            "mailbox.paused" => EventKind::MailboxPaused { mailbox: self.mailbox?, by: self.consumer? },
+            "mailbox.resumed" => EventKind::MailboxResumed { mailbox: self.mailbox? },
             "message.ttl_changed" => EventKind::TtlChanged { expires_at: self.until? },
             "presence.changed" => EventKind::PresenceChanged {
                 mailbox: self.mailbox.or_else(|| session.map(agent))?,

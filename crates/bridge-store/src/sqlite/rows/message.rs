@@ -20,7 +20,8 @@ pub(in crate::sqlite) const LASTING: &str = "seq, shard, id, logged, sender, ver
      key, reply_to, correlation_id, created_at, deliver_at, expires_at, headers, size, deliveries, crc";
 
 /// What changes with the first delivery, and the checksum of that.
-pub(in crate::sqlite) const CHANGING: &str = "live, state, visible_at, attempt, failures, detail, state_crc";
+pub(in crate::sqlite) const CHANGING: &str =
+    "live, state, visible_at, attempt, failures, detail, retire_at, state_crc";
 
 /// The content, wherever it lies, and its checksum.
 pub(in crate::sqlite) const PAYLOAD: &str =
@@ -107,6 +108,11 @@ impl<'a> MessageRow<'a> {
         Self { verified: None, reply_to: None, correlation_id: None, deliver_at: None, headers: None, ..self }
     }
 
+    /// The row without its event.
+    pub(in crate::sqlite) fn without_event(self) -> Self {
+        Self { logged: false, ..self }
+    }
+
     /// Binds all columns: what lasts, the delivery if there is one, the content of the message if there is one.
     pub(in crate::sqlite) fn write(
         &self,
@@ -114,17 +120,13 @@ impl<'a> MessageRow<'a> {
         payload: Option<&Bytes>,
         to: &mut Bind<'_, '_>,
     ) -> Result<(), Fault> {
-        to.put(&self.rowid)?.put(&self.shard)?.put(&self.id)?.put(&self.logged)?;
-        to.put(&self.sender)?.put(&self.verified)?.put(&self.recipient)?.put(&self.kind)?;
-        to.put(&self.priority)?.put(&self.session)?.put(&self.key)?.put(&self.reply_to)?;
-        to.put(&self.correlation_id)?.put(&self.created_at)?.put(&self.deliver_at)?;
-        to.put(&self.expires_at)?.put(&self.headers)?.put(&self.size)?.put(&self.deliveries)?.seal()?;
+        self.write_lasting(to)?;
         match delivery {
             Some(delivery) => {
                 write_changing(delivery, Some(Span::seq(self.rowid)), to)?;
                 to.seal()?;
             }
-            None => to.skip(7)?,
+            None => to.skip(8)?,
         }
         match payload {
             Some(payload) if payload.len() <= INLINE => to.put(payload)?.put(&sum_of(payload))?,
@@ -132,6 +134,15 @@ impl<'a> MessageRow<'a> {
             None => to.put(&None::<u64>)?.put(&None::<u64>)?,
         };
         Ok(())
+    }
+
+    /// Binds [`LASTING`].
+    pub(in crate::sqlite) fn write_lasting(&self, to: &mut Bind<'_, '_>) -> Result<(), Fault> {
+        to.put(&self.rowid)?.put(&self.shard)?.put(&self.id)?.put(&self.logged)?;
+        to.put(&self.sender)?.put(&self.verified)?.put(&self.recipient)?.put(&self.kind)?;
+        to.put(&self.priority)?.put(&self.session)?.put(&self.key)?.put(&self.reply_to)?;
+        to.put(&self.correlation_id)?.put(&self.created_at)?.put(&self.deliver_at)?;
+        to.put(&self.expires_at)?.put(&self.headers)?.put(&self.size)?.put(&self.deliveries)?.seal().map(drop)
     }
 
     /// Takes [`LASTING`].
@@ -265,7 +276,8 @@ pub(in crate::sqlite) fn goes_with(delivery: &Delivery, message: &Message) -> bo
 
 /// What [`update`] sets, and the row it must be for the delivery to lie there.
 pub(in crate::sqlite) const UPDATE: &str =
-    "UPDATE message SET live = ?, state = ?, visible_at = ?, attempt = ?, failures = ?, detail = ?, state_crc = ?
+    "UPDATE message SET live = ?, state = ?, visible_at = ?, attempt = ?, failures = ?, detail = ?,
+         retire_at = ?, state_crc = ?
      WHERE seq = ? AND id = ? AND state IS NOT NULL AND recipient = ? AND sender = ? AND type = ? AND key IS ?
          AND priority = ? AND size = ? AND expires_at IS ? AND created_at = ?";
 

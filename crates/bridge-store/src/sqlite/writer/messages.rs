@@ -6,7 +6,7 @@ use rusqlite::{Connection, Statement};
 
 use crate::sqlite::{
     bind::{Bind, Take},
-    fault::Fault,
+    fault::{Fault, if_sound},
     rows::{
         self, EVENT, Kind, MessageRow, Span,
         message::{self, CHANGING, INLINE, LASTING, Texts, goes_with, is_first, tells_of},
@@ -44,8 +44,8 @@ struct Rest {
 impl<'c> Messages<'c> {
     pub(in crate::sqlite) fn new(connection: &'c Connection) -> Result<Self, Fault> {
         let deliveries = Kind::Delivery.table().expect("deliveries have a table");
-        let places = vec!["?"; 29].join(", ");
-        let prepare = |sql: &str| connection.prepare(sql);
+        let places = vec!["?"; 30].join(", ");
+        let prepare = |sql: &str| super::prepare(connection, sql);
         let some_apart =
             "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY delivery_first WHERE id = message)";
         Ok(Self {
@@ -60,7 +60,7 @@ impl<'c> Messages<'c> {
             find_place: prepare("SELECT seq FROM message WHERE id = ? AND shard = ? AND state IS NOT NULL")?,
             clear: prepare(
                 "UPDATE message SET live = NULL, state = NULL, visible_at = NULL, attempt = NULL, failures = NULL,
-                     detail = NULL, state_crc = NULL
+                     detail = NULL, retire_at = NULL, state_crc = NULL
                  WHERE seq = ?",
             )?,
             remove: prepare("DELETE FROM message WHERE seq = ?")?,
@@ -173,14 +173,15 @@ impl<'c> Messages<'c> {
         delete.run().map(drop)
     }
 
+    /// Takes a message out of its row. A damaged row stays: it cannot be told what else is in it.
     pub(in crate::sqlite) fn delete_message(&mut self, span: &Span, id: MessageId) -> Result<(), Fault> {
         let mut find = Bind::new(&mut self.find);
         find.put(&id)?.put(&span.shard)?;
         let mut found = find.query();
         let Some(row) = found.next()? else { return Ok(()) };
         let row = &mut Take::new(message::TABLE, row);
-        let old = MessageRow::read(row)?;
-        let delivery = old.read_delivery(row)?;
+        let read = MessageRow::read(row).and_then(|old| Ok((old.read_delivery(row)?, old)));
+        let Some((delivery, old)) = if_sound(read)? else { return Ok(()) };
         remove(&mut self.remove, &mut self.remove_payload, old.rowid)?;
         let is_empty = !old.logged && delivery.is_none();
         if is_empty || insert(&mut self.add, &old.without_message(), delivery.as_ref(), None)? {

@@ -49,8 +49,9 @@ impl Failing {
 
     async fn acquire(&self) -> Result<Ownership, StoreError> {
         let (shard, node) = (ShardId(0), NodeId(1));
-        match self.write(Write::Acquire { shard, node, until: samples::at(1) }).await? {
-            Written::Epoch(epoch) => Ok(Ownership { shard, node, epoch }),
+        let (now, ttl) = (samples::at(0), Duration::from_secs(1));
+        match self.write(Write::Acquire { shard, node, now, ttl }).await? {
+            Written::Owner(owner) => Ok(owner),
             Written::Done => panic!("no epoch was begun"),
         }
     }

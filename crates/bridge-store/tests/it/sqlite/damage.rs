@@ -1,12 +1,12 @@
 //! Damage is said, with the file's name, and never served.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use bridge_core::{
-    Change, Delivery, Handshake, HandshakeStore, Message, Row, RowKey, Scope, Seq, Store, StoreErrorKind,
-    bytes::Bytes,
+    Change, Delivery, Event, Handshake, HandshakeStore, IdempotencyRecord, IdempotencyScope, Index, Message,
+    Ownership, Row, RowKey, Scope, Seq, Session, State, Store, StoreErrorKind, bytes::Bytes,
 };
-use bridge_store::verify;
+use bridge_store::{SqliteStore, verify};
 use bridge_testkit::samples;
 
 use super::{Directory, SHARD, acquire, publish};
@@ -21,7 +21,7 @@ async fn filled() -> Directory {
     publish(&store, 1..=5).await;
     let owner = acquire(&store).await.unwrap();
     let marked = Message { payload: Bytes::from_static(MARK), ..samples::message(2) };
-    store.commit(&owner, &[Change::Put(Row::Message(Box::new(marked)))]).await.unwrap();
+    store.commit(&owner, &[Change::Put(Row::Message(Arc::new(marked)))]).await.unwrap();
     directory
 }
 
@@ -30,7 +30,7 @@ async fn a_sound_database_verifies() {
     let directory = filled().await;
     let report = verify(directory.0.path()).unwrap();
     assert!(report.is_sound(), "{report:?}");
-    assert_eq!(report.schema, 3);
+    assert_eq!(report.schema, 4);
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn rows_of_every_kind_verify() {
     let mut changes: Vec<Change> = samples::rows().into_iter().map(Change::Put).collect();
     changes.extend(samples::events().into_iter().map(Change::Append));
     // What the live samples refer to.
-    changes.extend((0..3).map(|n| Change::Put(Row::Message(Box::new(samples::message(n))))));
+    changes.extend((0..3).map(|n| Change::Put(Row::Message(Arc::new(samples::message(n))))));
     store.commit(&owner, &changes).await.unwrap();
     store.save(samples::handshake(1)).await.unwrap();
     drop(store);
@@ -56,10 +56,10 @@ async fn what_is_left_of_deleted_messages_verifies() {
     let owner = acquire(&store).await.unwrap();
     for n in 1..=3 {
         let long = Message { payload: Bytes::from(vec![b'x'; 10_000]), ..samples::message(n) };
-        let changes = [Change::Append(samples::event(n)), Change::Put(Row::Message(Box::new(long)))];
+        let changes = [Change::Append(samples::event(n)), Change::Put(Row::Message(Arc::new(long)))];
         store.commit(&owner, &changes).await.unwrap();
     }
-    let short = Change::Put(Row::Message(Box::new(samples::message(2))));
+    let short = Change::Put(Row::Message(Arc::new(samples::message(2))));
     let deleted = [1, 2].map(|n| Change::Delete(RowKey::Message(samples::message_id(n))));
     store.commit(&owner, &deleted).await.unwrap();
     store.commit(&owner, &[short]).await.unwrap();
@@ -249,9 +249,9 @@ async fn gaps_and_lost_messages_are_found() {
     let owner = acquire(&store).await.unwrap();
     let apart = (6..=9).flat_map(|n| {
         let delivery = Delivery { id: samples::delivery_id(n).redriven(), ..samples::delivery(n) };
-        [Change::Append(samples::event(n)), Change::Put(Row::Delivery(Box::new(delivery)))]
+        [Change::Append(samples::event(n)), Change::Put(Row::Delivery(Arc::new(delivery)))]
     });
-    let messages = (6..=9).map(|n| Change::Put(Row::Message(Box::new(samples::message(n)))));
+    let messages = (6..=9).map(|n| Change::Put(Row::Message(Arc::new(samples::message(n)))));
     store.commit(&owner, &apart.chain(messages).collect::<Vec<_>>()).await.unwrap();
     drop(store);
     assert!(verify(directory.0.path()).unwrap().is_sound());
@@ -267,4 +267,78 @@ async fn gaps_and_lost_messages_are_found() {
     assert!(told.contains("the last seq is 8, the shard's head 9"), "{told}");
     assert!(told.contains("its message is missing"), "{told}");
     assert_eq!(report.findings.len(), 4, "{told}");
+}
+
+/// Publishes that belong to no session, one damaged in what tells of its message and one in its delivery.
+async fn damaged() -> (Directory, SqliteStore, Ownership) {
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    let owner = acquire(&store).await.unwrap();
+    for n in 1..=5 {
+        let changes = [
+            Change::Append(Event { session: None, ..samples::event(n) }),
+            Change::Put(Row::Message(Arc::new(Message { session: None, ..samples::message(n) }))),
+            Change::Put(Row::Delivery(Arc::new(Delivery {
+                state: State::Done,
+                retire_at: Some(samples::at(n)),
+                ..samples::delivery(n)
+            }))),
+        ];
+        store.commit(&owner, &changes).await.unwrap();
+    }
+    let meddle = "UPDATE message SET crc = crc + 1 WHERE seq = 2; UPDATE message SET state_crc = state_crc + 1 WHERE seq = 4";
+    directory.connect().execute_batch(meddle).unwrap();
+    (directory, store, owner)
+}
+
+#[tokio::test]
+async fn a_damaged_row_keeps_nothing_else_from_being_removed() {
+    let (directory, store, owner) = damaged().await;
+    let deleted = (1..=4).map(|n| Change::Delete(RowKey::Message(samples::message_id(n))));
+    store.commit(&owner, &deleted.collect::<Vec<_>>()).await.unwrap();
+    store.commit(&owner, &[Change::Trim(Scope::All, Seq(4))]).await.unwrap();
+    let page = store.read_log(SHARD, Scope::All, Seq(4), 10).await.unwrap();
+    assert_eq!((page.floor, page.events.len()), (Seq(4), 1));
+    let keys = [1, 3].map(|n| RowKey::Message(samples::message_id(n)));
+    assert_eq!(store.get(SHARD, &keys).await.unwrap(), [None, None]);
+    // What is damaged is left for whoever looks into it.
+    drop(store);
+    let report = verify(directory.0.path()).unwrap();
+    let told = report.findings.join("; ");
+    assert!(told.contains("seq 2, shard 0: the row does not match its checksum"), "{told}");
+    assert!(told.contains("seq 4, shard 0: the row does not match its checksum"), "{told}");
+}
+
+#[tokio::test]
+async fn whoever_looks_for_what_is_to_be_removed_finds_it_behind_damaged_rows() {
+    let (directory, store, owner) = damaged().await;
+    let mut rows = Vec::new();
+    for n in 1..=3 {
+        let scope = IdempotencyScope { key: n.to_string().parse().unwrap(), ..samples::idempotency(n).scope };
+        rows.push(Row::Idempotency(IdempotencyRecord { scope, ..samples::idempotency(n) }));
+        rows.push(Row::Session(Session { closed_at: Some(samples::at(n)), ..samples::session(n) }));
+        let apart = Delivery {
+            id: samples::delivery_id(n).redriven(),
+            state: State::Done,
+            retire_at: Some(samples::at(10 + n)),
+            ..samples::delivery(10 + n)
+        };
+        rows.push(Row::Delivery(Arc::new(apart)));
+    }
+    store.commit(&owner, &rows.into_iter().map(Change::Put).collect::<Vec<_>>()).await.unwrap();
+    let first = |table: &str, order: &str| {
+        format!("UPDATE {table} SET crc = crc + 1 WHERE {order} = (SELECT min({order}) FROM {table});")
+    };
+    let meddle =
+        [first("idempotency", "expires_at"), first("session", "closed_at"), first("delivery", "retire_at")];
+    directory.connect().execute_batch(&meddle.concat()).unwrap();
+
+    let until = samples::at(100);
+    let found = async |index: &Index, limit| store.scan(SHARD, index.clone(), limit).await.unwrap().len();
+    let retiring = |after| Index::Retiring { after, until };
+    assert_eq!(found(&retiring(None), 10).await, 5);
+    // A page is not shorter for what is left out of it.
+    assert_eq!(found(&retiring(Some((samples::at(1), Seq(1)))), 2).await, 2);
+    assert_eq!(found(&Index::IdempotencyBefore(until), 2).await, 2);
+    assert_eq!(found(&Index::ClosedSessions { until }, 2).await, 2);
 }

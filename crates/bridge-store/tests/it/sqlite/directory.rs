@@ -1,6 +1,6 @@
 //! Whose directory it is, and what a file must be to be opened.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use bridge_core::StoreErrorKind;
 use bridge_store::{Durability, Settings, SqliteStore, verify};
@@ -36,7 +36,7 @@ fn a_newer_version_is_refused_with_both_numbers() {
     drop(directory.open().unwrap());
     directory.connect().pragma_update(None, "user_version", 77).unwrap();
     let refused = directory.assert_refused(StoreErrorKind::TooNew);
-    assert!(refused.contains("77") && refused.contains("knows 3"), "{refused}");
+    assert!(refused.contains("77") && refused.contains("knows 4"), "{refused}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ async fn the_file_may_grow_to_its_set_size_and_heals_when_space_returns() {
     let store = SqliteStore::open_with(directory.0.path(), Settings::default().max_size(1 << 20)).unwrap();
     let owner = super::acquire(&store).await.unwrap();
     let message =
-        |n| Row::Message(Box::new(Message { payload: Bytes::from(vec![0; 100_000]), ..samples::message(n) }));
+        |n| Row::Message(Arc::new(Message { payload: Bytes::from(vec![0; 100_000]), ..samples::message(n) }));
     let mut kept = 0;
     let error = loop {
         let changes = [Change::Put(message(kept)), Change::Put(Row::Reader(samples::reader(kept)))];

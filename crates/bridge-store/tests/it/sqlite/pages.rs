@@ -1,10 +1,6 @@
 //! One flipped byte in each kind of page: it is found, and what it changed is never served.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt::Debug,
-    fs,
-};
+use std::{collections::BTreeMap, fmt::Debug, fs, sync::Arc};
 
 use bridge_core::{
     Change, HandshakeStore, Index, Message, Row, RowKey, Scope, Seq, Store, StoreError, StoreErrorKind,
@@ -27,7 +23,7 @@ const LARGE: usize = 20_000;
 const LOOKED_AT: usize = 2;
 
 /// Between the bytes of a page that are flipped.
-const STEP: usize = 601;
+const STEP: usize = 211;
 
 /// A closed database with pages of every kind.
 async fn filled() -> Directory {
@@ -38,7 +34,7 @@ async fn filled() -> Directory {
     store.commit(&owner, &changes).await.unwrap();
     let large = |n: u8| {
         let payload = Bytes::from(vec![b'a' + n; LARGE]);
-        Row::Message(Box::new(Message { payload, ..samples::message(n.into()) }))
+        Row::Message(Arc::new(Message { payload, ..samples::message(n.into()) }))
     };
     let changes: Vec<_> = (1..=8).map(|n| Change::Put(large(n))).collect();
     store.commit(&owner, &changes).await.unwrap();
@@ -91,7 +87,6 @@ async fn a_flipped_byte_in_any_kind_of_page_is_found_and_what_it_changed_is_not_
     let file = directory.file("bridge.db");
     let sound = fs::read(&file).unwrap();
     let expected: Vec<_> = told(&directory.open().unwrap()).await.into_iter().map(Result::unwrap).collect();
-    let stored: HashSet<&String> = expected.iter().flatten().collect();
     let mut kinds = BTreeMap::<_, Vec<_>>::new();
     for (number, page) in sound.chunks(PAGE).enumerate() {
         kinds.entry(kind(number, page)).or_default().push(number);
@@ -120,11 +115,7 @@ async fn a_flipped_byte_in_any_kind_of_page_is_found_and_what_it_changed_is_not_
                 let mut is_changed = false;
                 for (now, before) in told(&store).await.iter().zip(&expected) {
                     match now {
-                        Ok(rows) => {
-                            let made_up = rows.iter().find(|row| !stored.contains(row));
-                            assert_eq!(made_up, None, "{place}: served, and never stored");
-                            is_changed |= rows != before;
-                        }
+                        Ok(rows) => assert_eq!(rows, before, "{place}: dropped or made up"),
                         Err(error) => {
                             assert_eq!(error.kind, StoreErrorKind::Corrupt, "{place}: {error}");
                             assert!(error.to_string().contains("bridge.db"), "{place}: {error}");

@@ -1,5 +1,7 @@
 //! A database of version 2, with all that can be in one, is opened with all its data.
 
+use std::sync::Arc;
+
 use bridge_core::{
     Address, Attempt, Change, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd, Index,
     Lease, Message, MessageId, Name, OutcomeKind, Receipts, ReturnReason, Row, RowKey, Scope, Seq, Session,
@@ -195,8 +197,8 @@ fn everything(first: fn(MessageId) -> DeliveryId) -> Vec<Change> {
         Row::Idempotency(samples::idempotency(1)),
         Row::Reader(samples::reader(1)),
     ];
-    rows.extend(deliveries.map(Box::new).map(Row::Delivery));
-    rows.extend(messages.map(Box::new).map(Row::Message));
+    rows.extend(deliveries.map(Arc::new).map(Row::Delivery));
+    rows.extend(messages.map(Arc::new).map(Row::Message));
     rows.sort_by_key(Row::key);
     rows.into_iter().map(Change::Put).chain(events.map(Change::Append)).collect()
 }
@@ -255,8 +257,8 @@ async fn everything_in_a_database_of_version_2_is_there() {
         assert_eq!(
             store.get(there, &keys).await.unwrap(),
             [
-                Some(Row::Delivery(Box::new(samples::delivery(1)))),
-                Some(Row::Message(Box::new(samples::message(1))))
+                Some(Row::Delivery(Arc::new(samples::delivery(1)))),
+                Some(Row::Message(Arc::new(samples::message(1))))
             ]
         );
     }
@@ -272,7 +274,7 @@ async fn a_database_of_version_2_goes_on() {
     assert_eq!(owner.epoch, 2);
     store.commit(&owner, &samples::publish(41)).await.unwrap();
     let done = Delivery { state: State::Done, ..samples::delivery(41) };
-    store.commit(&owner, &[Change::Put(Row::Delivery(Box::new(done)))]).await.unwrap();
+    store.commit(&owner, &[Change::Put(Row::Delivery(Arc::new(done)))]).await.unwrap();
     assert_eq!(store.read_log(SHARD, Scope::All, Seq(23), 9).await.unwrap().events, [samples::event(41)]);
 }
 

@@ -1,14 +1,15 @@
 //! Single deliveries: how they fare, withdrawing them, giving them another life.
 
 use bridge_core::{Address, DeadReason, DeliveryId, Seq, StateKind};
-use bridge_protocol::{Attempt, Code, Delivery, Page, RedriveDead, Redriven, Unredriven, Why};
+use bridge_protocol::{
+    Attempt, Cancelled, Code, Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Unredriven, Why,
+};
 use bridge_runtime::DeadLetters;
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::messages::{millis, parsed};
 use crate::http::{
+    held,
     request::Request,
     response::{Answer, Refusal, json},
 };
@@ -44,6 +45,7 @@ async fn page(request: Request, state: StateKind) -> Answer {
     let before = request.query.number("cursor", 1..=u64::MAX).map_err(|_| Code::InvalidCursor)?.map(Seq);
     let _turn = request.shared.pages.acquire().await;
     let found = request.shared.bridge.deliveries(state, mailbox.as_ref(), before, limit).await?;
+    held::check(found.bytes(), &request.shared.answers)?;
     let shown = |delivery: &bridge_core::Delivery| Delivery {
         attempts: (state == StateKind::Dead).then(|| Attempt::all_of(delivery)),
         ..Delivery::from(delivery)
@@ -51,6 +53,9 @@ async fn page(request: Request, state: StateKind) -> Answer {
     let data = found.deliveries.iter().map(shown).collect();
     Ok(json(StatusCode::OK, &Page { data, next_cursor: found.next.map(|next| next.to_string()) }))
 }
+
+/// Seconds that one redrive of dead letters may take at its rate.
+const LONGEST: u32 = 60;
 
 /// Another life for some dead letters, or all, so many a second.
 pub(super) async fn redrive_dead(mut request: Request) -> Answer {
@@ -74,8 +79,8 @@ pub(super) async fn redrive_dead(mut request: Request) -> Answer {
         number @ 1..=1_000 => Ok(number),
         _ => Err(Refusal::field(pointer, "a whole number from 1 to 1000")),
     };
-    let limit = number("/limit", wish.limit, 100)? as usize;
     let rate = number("/rate_per_s", wish.rate_per_s, 100)?;
+    let limit = number("/limit", wish.limit, 100)?.min(rate * LONGEST) as usize;
     let after = parsed::<u64>("/cursor", wish.cursor.as_deref()).map_err(|_| Code::InvalidCursor)?.map(Seq);
     let done = request.shared.bridge.redrive_dead(&wanted, after, limit, rate).await?;
     let refused = done.refused.into_iter().map(|(delivery, error)| Unredriven {
@@ -97,18 +102,14 @@ pub(super) async fn why(request: Request) -> Answer {
 
 pub(super) async fn cancel(request: Request) -> Answer {
     let cancelled = request.shared.bridge.cancel(id(&request)?).await?;
-    let answer = json!({"state": cancelled.state.as_str(), "requested": cancelled.requested});
+    let answer = Cancelled { state: cancelled.state.as_str().to_owned(), requested: cancelled.requested };
     Ok(json(StatusCode::OK, &answer))
 }
 
 pub(super) async fn redrive(mut request: Request) -> Answer {
-    #[derive(Default, Deserialize)]
-    struct Redrive {
-        ttl_ms: Option<u64>,
-    }
     let id = id(&request)?;
     let redrive: Redrive = request.optional_json().await?.unwrap_or_default();
     let ttl = millis("/ttl_ms", redrive.ttl_ms, 1)?;
     let redriven = request.shared.bridge.redrive(id, ttl).await?;
-    Ok(json(StatusCode::OK, &json!({"delivery_id": redriven.to_string()})))
+    Ok(json(StatusCode::OK, &Successor { delivery_id: redriven.to_string() }))
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bridge_core::{Cursor, Scope, SessionId};
+use bridge_core::{Cursor, EventKind, Scope, SessionId};
 use bridge_protocol::{Code, Event, EventPage};
 use bridge_runtime::{EventFilter, Events, Fault, From};
 use http::{
@@ -58,10 +58,19 @@ fn filter(request: &Request) -> Result<EventFilter, Refusal> {
     let Some(names) = request.query.get("filter").filter(|names| !names.is_empty()) else {
         return Ok(EventFilter::default());
     };
-    if names.split(',').count() > NAMES {
+    let names: Vec<_> = names.split(',').map(str::trim).collect();
+    if names.len() > NAMES {
         return Err(Refusal::parameter("filter", format_args!("at most {NAMES} names of events")));
     }
-    Ok(EventFilter::new(names.split(',').map(str::trim)))
+    let is_known = |name: &&&str| match name.strip_suffix('*') {
+        Some(begin) => EventKind::NAMES.iter().any(|known| known.starts_with(begin)),
+        None => EventKind::NAMES.contains(*name),
+    };
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        let unknown: String = unknown.chars().take(64).collect();
+        return Err(Refusal::parameter("filter", format_args!("no event is called {unknown}")));
+    }
+    Ok(EventFilter::new(names))
 }
 
 async fn stream(request: Request, scope: Scope, session: Option<SessionId>) -> Answer {

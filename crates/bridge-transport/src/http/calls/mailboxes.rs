@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bridge_core::{Address, Class, MailboxSettings};
+use bridge_core::{Address, Class, MailboxSet, ParseAddressError, SetMailbox as Set};
 use bridge_protocol::{Code, Mailbox, ON_BACKOFF, ORDERS, Page, Purge, Purged, SetMailbox};
-use bridge_runtime::{CallError, Purge as How, core::MailboxError};
+use bridge_runtime::Purge as How;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
@@ -16,10 +16,13 @@ use crate::http::{
 
 /// The address in the path.
 fn address(request: &Request) -> Result<Address, Refusal> {
-    let name = percent_decode_str(request.id()).decode_utf8().ok();
     let shown: String = request.id().chars().take(64).collect();
     let unknown = || Refusal::new(Code::UnknownMailbox).detail(format!("{shown} is no address of a mailbox"));
-    name.and_then(|name| name.parse().ok()).ok_or_else(unknown)
+    named(request).map_err(|_| unknown())
+}
+
+fn named(request: &Request) -> Result<Address, ParseAddressError> {
+    percent_decode_str(request.id()).decode_utf8().map_err(|_| ParseAddressError)?.parse()
 }
 
 pub(super) async fn list(request: Request) -> Answer {
@@ -37,26 +40,18 @@ pub(super) async fn show(request: Request) -> Answer {
 }
 
 pub(super) async fn set(mut request: Request) -> Answer {
-    let address = address(&request)?;
+    let address = named(&request).map_err(|error| Refusal::parameter("name", error))?;
     let wish: SetMailbox = request.optional_json().await?.unwrap_or_default();
-    let bridge = &request.shared.bridge;
-    let before = match bridge.mailbox(address.clone()).await {
-        Ok(view) => Some(view.mailbox.settings),
-        Err(CallError::Refused(MailboxError::Unknown(_))) => None,
-        Err(error) => return Err(error.into()),
+    let set = request.shared.bridge.set_mailbox(decoded(address, &wish)?).await?;
+    let status = match set {
+        MailboxSet::Made(_) => StatusCode::CREATED,
+        MailboxSet::Changed(_) => StatusCode::OK,
     };
-    let settings = settings(&wish, before.unwrap_or_else(|| address.default_settings()))?;
-    let view = bridge.set_mailbox(address, settings).await?;
-    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(json(status, &Mailbox::from(&view)))
+    Ok(json(status, &Mailbox::from(&set.into_view())))
 }
 
-fn settings(wish: &SetMailbox, mut settings: MailboxSettings) -> Result<MailboxSettings, Refusal> {
+fn decoded(address: Address, wish: &SetMailbox) -> Result<Set, Refusal> {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
-    settings.class = meant("/class", wish.class.as_deref(), &classes)?.unwrap_or(settings.class);
-    settings.order = meant("/order", wish.order.as_deref(), &ORDERS)?.unwrap_or(settings.order);
-    settings.backoff =
-        meant("/on_backoff", wish.on_backoff.as_deref(), &ON_BACKOFF)?.unwrap_or(settings.backoff);
     if wish.lease_ms.is_some_and(|lease| !LEASE.contains(&lease)) {
         let (least, most) = LEASE.into_inner();
         return Err(Refusal::field("/lease_ms", format_args!("a whole number from {least} to {most}")));
@@ -69,11 +64,16 @@ fn settings(wish: &SetMailbox, mut settings: MailboxSettings) -> Result<MailboxS
     if wish.max_pending_bytes.is_some_and(|bytes| bytes == 0 || bytes > i64::MAX.unsigned_abs()) {
         return Err(Refusal::field("/max_pending_bytes", "a whole number from 1"));
     }
-    settings.lease = wish.lease_ms.map(Duration::from_millis).or(settings.lease);
-    settings.max_pending = wish.max_pending.or(settings.max_pending);
-    settings.max_pending_bytes = wish.max_pending_bytes.or(settings.max_pending_bytes);
-    settings.max_failures = wish.max_failures.or(settings.max_failures);
-    Ok(settings)
+    Ok(Set {
+        address,
+        class: meant("/class", wish.class.as_deref(), &classes)?,
+        order: meant("/order", wish.order.as_deref(), &ORDERS)?,
+        backoff: meant("/on_backoff", wish.on_backoff.as_deref(), &ON_BACKOFF)?,
+        max_pending: wish.max_pending,
+        max_pending_bytes: wish.max_pending_bytes,
+        lease: wish.lease_ms.map(Duration::from_millis),
+        max_failures: wish.max_failures,
+    })
 }
 
 /// What a word means, if there is one.

@@ -6,12 +6,12 @@ use bridge_core::{
     Address, Cursor, Delivery, DeliveryError, Headers, Name, Priority, PublishError, Seq, SessionId, Side,
 };
 use bridge_protocol::{
-    Code, Message, Published, Read, SendMessage, Sent, Session, Snapshot, payload_of, text_payload,
+    Code, Expires, Message, Published, Read, ReadTo, SendMessage, Sent, Session, SetTtl, Snapshot,
+    payload_of, text_payload,
 };
 use bridge_runtime::{Bridge, CallError, NewMessage};
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::json;
 
 use super::sessions::BOUNCE;
 use crate::http::{
@@ -37,14 +37,15 @@ const LAST: u64 = i64::MAX as u64;
 
 pub(super) async fn send(mut request: Request) -> Answer {
     let session = request.session()?;
-    let send: SendMessage = request.json().await?;
+    let mut send: SendMessage = request.json().await?;
     let side = match send.from.as_deref() {
         None | Some("user") => Side::User,
         Some("agent") => Side::Agent,
         Some(_) => return Err(Refusal::field("/from", "\"user\" or \"agent\"")),
     };
     let from = request.client()?.unwrap_or_else(|| Name::from_static(side.as_str()));
-    let mut message = NewMessage::new(Address::Session(session, side.other()), content(&send)?).from(from);
+    let mut message =
+        NewMessage::new(Address::Session(session, side.other()), content(&mut send)?).from(from);
     complete(&mut message, &request, &send)?;
     let published = publish(&request.shared, message).await?;
     let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
@@ -53,7 +54,7 @@ pub(super) async fn send(mut request: Request) -> Answer {
 
 /// A message to any address.
 pub(super) async fn send_to(mut request: Request) -> Answer {
-    let send: SendMessage = request.json().await?;
+    let mut send: SendMessage = request.json().await?;
     let from: Option<Name> = match parsed("/from", send.from.as_deref())? {
         Some(from) => Some(from),
         None => request.client()?,
@@ -61,7 +62,7 @@ pub(super) async fn send_to(mut request: Request) -> Answer {
     let from = from.ok_or_else(|| Refusal::field("/from", "the sender's name is needed"))?;
     let to: Option<Address> = parsed("/to", send.to.as_deref())?;
     let to = to.ok_or_else(|| Refusal::field("/to", "an address is needed"))?;
-    let mut message = NewMessage::new(to, content(&send)?).from(from);
+    let mut message = NewMessage::new(to, content(&mut send)?).from(from);
     complete(&mut message, &request, &send)?;
     let published = publish(&request.shared, message).await?;
     let answer = Sent {
@@ -127,10 +128,11 @@ pub(super) async fn open_shared(bridge: &Bridge) -> Result<(), CallError<bridge_
     bridge.open_session_as(SessionId::DEFAULT, None, owner).await.map(|_| ())
 }
 
-fn content(send: &SendMessage) -> Result<Bytes, Refusal> {
-    match (&send.text, &send.payload) {
+/// The content, which is taken out of the message.
+fn content(send: &mut SendMessage) -> Result<Bytes, Refusal> {
+    match (send.text.take(), send.payload.take()) {
         (Some(text), None) if text.trim().is_empty() => Err(Refusal::field("/text", "not blank")),
-        (Some(text), None) => Ok(text_payload(text).into()),
+        (Some(text), None) => Ok(text_payload(&text).into()),
         (None, Some(payload)) => {
             payload_of(payload).map(Bytes::from).map_err(|error| Refusal::field("/payload", error))
         }
@@ -214,18 +216,14 @@ fn headers(send: &SendMessage) -> Result<Headers, Refusal> {
 
 /// Another time to live for a message that has not arrived yet.
 pub(super) async fn ttl(mut request: Request) -> Answer {
-    #[derive(serde::Deserialize)]
-    struct Ttl {
-        ttl_ms: Option<u64>,
-    }
     let message = request.id().parse().map_err(|_| Code::UnknownMessage)?;
-    let given: Ttl = request.json().await?;
+    let given: SetTtl = request.json().await?;
     let ttl = millis("/ttl_ms", given.ttl_ms, 1)?.ok_or_else(|| Refusal::field("/ttl_ms", "it is needed"))?;
     let expires_at = match request.shared.bridge.set_ttl(message, ttl).await {
         Err(CallError::Refused(DeliveryError::Unknown(_))) => return Err(Code::UnknownMessage.into()),
         set => set?,
     };
-    Ok(json(StatusCode::OK, &json!({"expires_at": bridge_protocol::Time::from(expires_at)})))
+    Ok(json(StatusCode::OK, &Expires { expires_at: expires_at.into() }))
 }
 
 pub(super) async fn list(request: Request) -> Answer {
@@ -261,9 +259,9 @@ pub(super) async fn read(mut request: Request) -> Answer {
     if cursor.seq > bridge.head().seq {
         return Err(Refusal::new(Code::InvalidCursor).detail("the cursor is ahead of the log"));
     }
-    let seq = bridge.read(Address::Session(session, Side::User), cursor.seq).await?;
+    let seq = bridge.read(session, cursor.seq).await?;
     let read_to = Cursor { log: cursor.log, seq }.to_string();
-    Ok(json(StatusCode::OK, &json!({ "read_to": read_to })))
+    Ok(json(StatusCode::OK, &ReadTo { read_to }))
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ mod receive;
 mod sessions;
 mod settle;
 
+use std::future::ready;
+
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, StatusCode, header::LOCATION};
 
 use super::{
@@ -18,48 +21,50 @@ use super::{
     router::Call,
 };
 
-/// Answers a request that was let in.
-pub(super) async fn answer(call: Call, request: Request) -> Answer {
+/// Answers a request that was let in. Each call has its own box: together they would all take as much room as the largest.
+pub(super) fn answer(call: Call, request: Request) -> BoxFuture<'static, Answer> {
     match call {
-        Call::OpenSession => sessions::open(request).await,
-        Call::Sessions => sessions::list(request).await,
-        Call::Session => sessions::show(request).await,
-        Call::RenameSession => sessions::rename(request).await,
-        Call::CloseSession => sessions::close(request).await,
-        Call::Send => messages::send(request).await,
-        Call::Messages => messages::list(request).await,
-        Call::Read => messages::read(request).await,
-        Call::SessionEvents => events::of_session(request).await,
-        Call::AllEvents => events::of_all(request).await,
-        Call::Receive => receive::receive(request).await,
-        Call::Settle => settle::settle(request).await,
-        Call::Delivery => deliveries::show(request).await,
-        Call::Cancel => deliveries::cancel(request).await,
-        Call::Redrive => deliveries::redrive(request).await,
-        Call::Why => deliveries::why(request).await,
-        Call::Deliveries => deliveries::list(request).await,
-        Call::DeadLetters => deliveries::dead_letters(request).await,
-        Call::RedriveDead => deliveries::redrive_dead(request).await,
-        Call::Ttl => messages::ttl(request).await,
-        Call::SendTo => messages::send_to(request).await,
-        Call::Mailboxes => mailboxes::list(request).await,
-        Call::Mailbox => mailboxes::show(request).await,
-        Call::SetMailbox => mailboxes::set(request).await,
-        Call::DeleteMailbox => mailboxes::delete(request).await,
-        Call::PauseMailbox => mailboxes::pause(request).await,
-        Call::ResumeMailbox => mailboxes::resume(request).await,
-        Call::PurgeMailbox => mailboxes::purge(request).await,
-        Call::Health => Ok(health::health(&request)),
-        Call::Live => Ok(health::live()),
-        Call::Ready => Ok(health::ready(&request)),
-        Call::CreateNewSession => heartbeat::create(request).await,
-        Call::QueueUserMessage => heartbeat::queue(request).await,
-        Call::GetLatestResponse => heartbeat::latest(request).await,
-        Call::GetConversationStatus => heartbeat::status(request).await,
-        Call::CleanupInactiveSessions => heartbeat::clean_up(request).await,
-        Call::Page => request.shared.files.at(request.parts.uri.path(), &request.parts.headers),
-        Call::SessionPage => request.shared.files.at("/", &request.parts.headers),
-        Call::OldPage => Ok(old_page(&request)),
+        Call::OpenSession => sessions::open(request).boxed(),
+        Call::Sessions => sessions::list(request).boxed(),
+        Call::Session => sessions::show(request).boxed(),
+        Call::RenameSession => sessions::rename(request).boxed(),
+        Call::CloseSession => sessions::close(request).boxed(),
+        Call::Send => messages::send(request).boxed(),
+        Call::Messages => messages::list(request).boxed(),
+        Call::Read => messages::read(request).boxed(),
+        Call::SessionEvents => events::of_session(request).boxed(),
+        Call::AllEvents => events::of_all(request).boxed(),
+        Call::Receive => receive::receive(request).boxed(),
+        Call::Settle => settle::settle(request).boxed(),
+        Call::Delivery => deliveries::show(request).boxed(),
+        Call::Cancel => deliveries::cancel(request).boxed(),
+        Call::Redrive => deliveries::redrive(request).boxed(),
+        Call::Why => deliveries::why(request).boxed(),
+        Call::Deliveries => deliveries::list(request).boxed(),
+        Call::DeadLetters => deliveries::dead_letters(request).boxed(),
+        Call::RedriveDead => deliveries::redrive_dead(request).boxed(),
+        Call::Ttl => messages::ttl(request).boxed(),
+        Call::SendTo => messages::send_to(request).boxed(),
+        Call::Mailboxes => mailboxes::list(request).boxed(),
+        Call::Mailbox => mailboxes::show(request).boxed(),
+        Call::SetMailbox => mailboxes::set(request).boxed(),
+        Call::DeleteMailbox => mailboxes::delete(request).boxed(),
+        Call::PauseMailbox => mailboxes::pause(request).boxed(),
+        Call::ResumeMailbox => mailboxes::resume(request).boxed(),
+        Call::PurgeMailbox => mailboxes::purge(request).boxed(),
+        Call::Health => ready(Ok(health::health(&request))).boxed(),
+        Call::Live => ready(Ok(health::live())).boxed(),
+        Call::Ready => ready(Ok(health::ready(&request))).boxed(),
+        Call::CreateNewSession => heartbeat::create(request).boxed(),
+        Call::QueueUserMessage => heartbeat::queue(request).boxed(),
+        Call::GetLatestResponse => heartbeat::latest(request).boxed(),
+        Call::GetConversationStatus => heartbeat::status(request).boxed(),
+        Call::CleanupInactiveSessions => heartbeat::clean_up(request).boxed(),
+        Call::Page => {
+            ready(request.shared.files.at(request.parts.uri.path(), &request.parts.headers)).boxed()
+        }
+        Call::SessionPage => ready(request.shared.files.at("/", &request.parts.headers)).boxed(),
+        Call::OldPage => ready(Ok(old_page(&request))).boxed(),
     }
 }
 

@@ -130,6 +130,7 @@ fn granted(leased: &Leased) -> wire::Granted {
         attempt: leased.attempt,
         lease_until: leased.until.into(),
         cancel_requested: leased.cancel_requested,
+        expires_at: leased.expires_at.map(Into::into),
         message: leased.message.as_deref().map(Into::into),
     }
 }

@@ -95,10 +95,10 @@ fn said(request: &Request, client: Option<&Name>, settle: Settle) -> Result<Said
 
 fn reply(settle: &Settle) -> Result<NewReply, Refusal> {
     let given = settle.reply.as_deref().ok_or_else(|| Refusal::field("/reply", "an answer needs it"))?;
-    let reply = Reply::parse(given)
+    let mut reply = Reply::parse(given)
         .map_err(|_| Refusal::field("/reply", "a string, or an object with text or payload"))?;
-    let payload: Bytes = match (&reply.text, &reply.payload) {
-        (Some(text), None) if !text.trim().is_empty() => text_payload(text).into(),
+    let payload: Bytes = match (reply.text.take(), reply.payload.take()) {
+        (Some(text), None) if !text.trim().is_empty() => text_payload(&text).into(),
         (None, Some(payload)) => {
             payload_of(payload).map_err(|error| Refusal::field("/reply/payload", error))?.into()
         }

@@ -95,6 +95,8 @@ pub(super) fn read_delivery(row: &Row<'_>) -> Result<(ShardId, Delivery), Fault>
         last_error: row.take()?,
         redrive_of: row.take()?,
         redriven_as: row.take()?,
+        retire_at: None,
+        message_gone: false,
     };
     row.check()?;
     Ok((shard, delivery))

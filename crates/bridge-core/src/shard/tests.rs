@@ -1,0 +1,163 @@
+//! How much is looked at: it grows with what waits, not with its square.
+
+use alloc::{format, vec, vec::Vec};
+use core::time::Duration;
+
+use super::*;
+use crate::{
+    Class, Limits, SetMailbox,
+    message::Priority,
+    publish::Publish,
+    receive::{Granted, Receive},
+};
+
+const BEGIN: Timestamp = Timestamp::from_millis(1_000);
+const MANY: u128 = 2_000;
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn message(n: u128, to: &str) -> Publish {
+    Publish::new(MessageId(n << 64), name("anna"), address(to), "x")
+}
+
+fn receive(call: u64, mailbox: &str) -> Receive {
+    Receive {
+        consumer: Consumer::named(name("anonymous"), name("taker")),
+        mailboxes: vec![address(mailbox)],
+        types: Vec::new(),
+        max: 1,
+        max_bytes: u64::MAX,
+        wait: Duration::ZERO,
+        linger: Duration::ZERO,
+        lease: None,
+        attempt_id: name(&format!("attempt-{call}")),
+        repeatable: false,
+    }
+}
+
+/// Handles a command; gives what came of it.
+fn tell(shard: &mut Shard, call: u64, command: Command, now: Timestamp) -> Vec<Effect> {
+    let mut step = Step::new();
+    shard.handle(Request { call: CallId(call), command }, now, &mut step);
+    step.effects
+}
+
+fn take(shard: &mut Shard, call: u64, receive: Receive, now: Timestamp) -> Vec<Granted> {
+    match tell(shard, call, Command::Receive(receive), now).pop() {
+        Some(Effect::Answer(_, Answer::Received(Ok(received)))) => received.granted,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A shard in which many messages wait for ten seconds, all of one key or of none.
+fn filled(mailbox: &str) -> Shard {
+    let mut shard = Shard::new(Policy::default(), 1, 7);
+    for n in 1..=MANY {
+        let publish = Publish { ttl: Some(Duration::from_secs(10)), ..message(n, mailbox) };
+        tell(&mut shard, 0, Command::Publish(publish), BEGIN);
+    }
+    shard.deliveries.looks.set(0);
+    shard
+}
+
+fn assert_few_looks(shard: &Shard) {
+    let looks = shard.deliveries.looks.get();
+    assert!(looks <= 8 * MANY as usize, "{looks} looks at {MANY} deliveries");
+}
+
+/// Lets everything happen that is due.
+fn settle_down(shard: &mut Shard, now: Timestamp) {
+    while shard.next_timeout().is_some_and(|at| at <= now) {
+        shard.handle_timeout(now, &mut Step::new());
+    }
+}
+
+#[test]
+fn what_expires_is_passed_once() {
+    for mailbox in ["worker", "group:workers"] {
+        let mut shard = filled(mailbox);
+        tell(&mut shard, 0, Command::Publish(message(MANY + 1, mailbox)), BEGIN);
+        let later = BEGIN + Duration::from_secs(20);
+        // Somebody waits meanwhile, and wants something else.
+        let types = vec![name("other")];
+        let waiting = Receive { wait: Duration::from_secs(60), types, ..receive(1, mailbox) };
+        tell(&mut shard, 1, Command::Receive(waiting), BEGIN);
+        settle_down(&mut shard, later);
+        assert_eq!(take(&mut shard, 2, receive(2, mailbox), later).len(), 1);
+        assert_few_looks(&shard);
+    }
+}
+
+#[test]
+fn what_expires_behind_a_lease_is_passed_once() {
+    let mut shard = Shard::new(Policy::default(), 1, 7);
+    let agent = SetMailbox { class: Some(Class::Agent), ..SetMailbox::new(address("agent")) };
+    tell(&mut shard, 0, Command::SetMailbox(agent), BEGIN);
+    tell(&mut shard, 0, Command::Publish(message(MANY + 1, "agent")), BEGIN);
+    assert_eq!(take(&mut shard, 1, receive(1, "agent"), BEGIN).len(), 1);
+    for n in 1..=MANY {
+        let publish = Publish { ttl: Some(Duration::from_secs(10)), ..message(n, "agent") };
+        tell(&mut shard, 0, Command::Publish(publish), BEGIN);
+    }
+    shard.deliveries.looks.set(0);
+    settle_down(&mut shard, BEGIN + Duration::from_secs(20));
+    assert_few_looks(&shard);
+}
+
+#[test]
+fn what_has_expired_is_passed_once_by_a_load() {
+    for mailbox in ["worker", "group:workers"] {
+        let shard = filled(mailbox);
+        let later = BEGIN + Duration::from_secs(20);
+        let head = shard.head;
+        let mut loaded = Shard::new(Policy::default(), 2, 7).load(
+            shard.rows().collect::<Vec<_>>(),
+            Seq::ZERO,
+            head,
+            later,
+        );
+        assert_eq!(take(&mut loaded, 1, receive(1, mailbox), later), []);
+        settle_down(&mut loaded, later);
+        assert_few_looks(&loaded);
+    }
+}
+
+#[test]
+fn who_may_have_nothing_is_told_so_at_once() {
+    let program = Limits { credit: 1, ..Limits::SERVICE };
+    let mut shard = Shard::new(Policy { service: program, ..Policy::default() }, 1, 7);
+    for n in 1..=MANY {
+        let key = Some(name(&format!("key-{n}")));
+        tell(&mut shard, 0, Command::Publish(Publish { key, ..message(n, "worker") }), BEGIN);
+    }
+    assert_eq!(take(&mut shard, 1, receive(1, "worker"), BEGIN).len(), 1);
+    shard.deliveries.looks.set(0);
+    // The eighth is the oldest, whoever asks.
+    for granted in 1..=8 {
+        shard.inboxes.values_mut().for_each(|inbox| inbox.lanes.granted = granted);
+        assert_eq!(take(&mut shard, 2, receive(2, "worker"), BEGIN), []);
+    }
+    let waiting = Receive { wait: Duration::from_secs(60), ..receive(3, "worker") };
+    tell(&mut shard, 3, Command::Receive(waiting), BEGIN);
+    for n in MANY + 1..=MANY + 100 {
+        tell(&mut shard, 0, Command::Publish(message(n, "worker")), BEGIN);
+    }
+    let looks = shard.deliveries.looks.get();
+    assert!(looks <= 1_000, "{looks} looks for nothing");
+    // What is critical comes to it all the same, the oldest first when it is its turn.
+    for n in [1, 2] {
+        let urgent = Publish { priority: Priority::CRITICAL, ..message(MANY + 200 + n, "worker") };
+        let key = Some(name(&format!("urgent-{n}")));
+        let told = tell(&mut shard, 0, Command::Publish(Publish { key, ..urgent }), BEGIN);
+        assert_eq!(told.len(), 3 - n as usize, "{told:?}");
+    }
+    shard.inboxes.values_mut().for_each(|inbox| inbox.lanes.granted = 7);
+    let granted = take(&mut shard, 4, receive(4, "worker"), BEGIN);
+    assert_eq!(granted[0].message, MessageId((MANY + 202) << 64));
+}

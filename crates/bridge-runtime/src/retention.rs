@@ -1,0 +1,326 @@
+//! Looks for what is to be removed, once a minute, a step at a time: old messages, old events, conversations that were closed
+//! long ago. What becomes of it the shard decides; before it goes, it goes to the archive if its type is kept there.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use bridge_core::{
+    Archive, ArchiveRecord, Command, Delivery, DeliveryId, Index, Measure, Message, MessageId, Metrics, Name,
+    Policy, RetireSession, Row, RowKey, Scope, Seq, Session, SessionId, SessionPart, Timestamp,
+};
+
+use crate::{
+    bridge::{Bridge, Shared, answer_of},
+    deliveries::deliveries,
+    fault::Fault,
+    observe::{PAGE_BYTES, message},
+};
+
+/// How often what is due is looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Deliveries, messages or readers that are removed together.
+const BATCH: usize = 128;
+
+/// Events that are removed together.
+const EVENTS: usize = 1_024;
+
+/// Conversations that one sweep looks at.
+const SESSIONS: usize = 1_000;
+
+/// What whoever cleans up goes by.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    pub(crate) bridge: Weak<Shared>,
+    pub(crate) policy: Policy,
+    pub(crate) archive: Option<Arc<dyn Archive>>,
+    pub(crate) metrics: Arc<dyn Metrics>,
+}
+
+/// The bridge is gone, or something has failed: the rest has to wait.
+enum Stop {
+    Gone,
+    Failed(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}
+
+/// What something came to; nothing if what it is about is damaged: that stays, and keeps nothing else from going.
+fn if_sound<T>(result: Result<T, Stop>) -> Result<Option<T>, Stop> {
+    match result {
+        Err(Stop::Failed(Fault::Damaged)) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+impl Sweeper {
+    /// Cleans up for as long as the bridge lives.
+    pub(crate) async fn run(self) {
+        while let Some(clock) = self.bridge.upgrade().map(|shared| Arc::clone(&shared.clock)) {
+            clock.sleep_until(clock.now() + SWEEP).await;
+            match self.sweep().await {
+                Ok(()) => {}
+                Err(Stop::Gone | Stop::Failed(Fault::ShuttingDown)) => return,
+                Err(Stop::Failed(fault)) => tracing::warn!(%fault, "cleaning up has to wait"),
+            }
+        }
+    }
+
+    /// Does all of it, whatever a part of it comes to; the first failure is told.
+    async fn sweep(&self) -> Result<(), Stop> {
+        let parts = [self.retire_messages().await, self.trim_log().await, self.retire_sessions().await];
+        parts.into_iter().collect()
+    }
+
+    /// The bridge, for one step: it must not be kept alive by what is done behind its back.
+    fn bridge(&self) -> Result<Bridge, Stop> {
+        self.bridge.upgrade().map(|shared| Bridge { shared }).ok_or(Stop::Gone)
+    }
+
+    /// Has something removed, and lets others go first before the next step; how many changes it came to.
+    async fn remove(&self, command: Command) -> Result<usize, Stop> {
+        let changes = answer_of!(self.bridge()?.call(command).await?, Retired);
+        if changes > 0 {
+            self.metrics.record(&Measure::Retired { changes });
+        }
+        tokio::task::yield_now().await;
+        Ok(changes)
+    }
+
+    async fn scan(&self, index: Index, limit: usize) -> Result<Vec<Row>, Stop> {
+        Ok(self.bridge()?.scan(index, limit).await?)
+    }
+
+    async fn retire_messages(&self) -> Result<(), Stop> {
+        let until = self.bridge()?.now();
+        let mut after = None;
+        loop {
+            let page = self.scan(Index::Retiring { after, until }, BATCH).await?;
+            let due = deliveries(page);
+            let Some(last) = due.last() else { return Ok(()) };
+            after = last.retire_at.map(|at| (at, last.seq));
+            let (archived, free): (Vec<_>, Vec<_>) =
+                due.into_iter().partition(|due| !due.message_gone && self.is_archived(&due.kind));
+            for some in by_bytes(archived) {
+                let mut records = Vec::with_capacity(some.len());
+                let mut kept = Vec::with_capacity(some.len());
+                for delivery in some {
+                    if let Some(mut found) = if_sound(self.records(&delivery).await)? {
+                        records.append(&mut found);
+                        kept.push(delivery);
+                    }
+                }
+                // They go at once: whatever happens, at most the last batch is kept twice.
+                if self.archive(records).await? {
+                    self.retire(&kept).await?;
+                }
+            }
+            self.retire(&free).await?;
+        }
+    }
+
+    async fn retire(&self, due: &[Delivery]) -> Result<(), Stop> {
+        if due.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = due.iter().map(|delivery| delivery.id).collect();
+        if if_sound(self.remove(Command::Retire(ids.clone())).await)?.is_none() {
+            for id in ids {
+                if if_sound(self.remove(Command::Retire(vec![id])).await)?.is_none() {
+                    tracing::error!(delivery = %id, "it is not removed, for it is damaged");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_archived(&self, kind: &Name) -> bool {
+        self.archive.is_some() && self.policy.retentions.of(kind).archive
+    }
+
+    /// The message of a delivery with all its deliveries, and its answer if that went to nobody.
+    async fn records(&self, newest: &Delivery) -> Result<Vec<ArchiveRecord>, Stop> {
+        let bridge = self.bridge()?;
+        let mut deliveries = vec![newest.clone()];
+        while let Some(id) = deliveries.last().and_then(|delivery| delivery.redrive_of) {
+            match bridge.delivery(id).await? {
+                Some(delivery) => deliveries.push(delivery),
+                None => break,
+            }
+        }
+        deliveries.reverse();
+        let message = find(&bridge, newest.message).await?;
+        let mut records: Vec<_> =
+            message.map(|message| ArchiveRecord { message, deliveries }).into_iter().collect();
+        if let Some(reply) = newest.reply
+            && bridge.delivery(DeliveryId::of(reply, 0)).await?.is_none()
+        {
+            let message = find(&bridge, reply).await?;
+            records.extend(message.map(|message| ArchiveRecord { message, deliveries: Vec::new() }));
+        }
+        Ok(records)
+    }
+
+    /// Hands records to the archive; whether they are kept there. A fault of the archive is none of the bridge.
+    async fn archive(&self, records: Vec<ArchiveRecord>) -> Result<bool, Stop> {
+        let Some(archive) = &self.archive else { return Ok(true) };
+        let messages = records.len();
+        if messages == 0 {
+            return Ok(true);
+        }
+        match archive.append(records, self.bridge()?.now()).await {
+            Ok(()) => {
+                self.metrics.record(&Measure::Archived { messages });
+                Ok(true)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the archive failed; what should go there stays");
+                self.metrics.record(&Measure::ArchiveFailed);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Removes old events, as many at once as fit a step.
+    async fn trim_log(&self) -> Result<(), Stop> {
+        let mut after = Seq::ZERO;
+        let mut limit = EVENTS;
+        let mut damaged = 0;
+        loop {
+            let bridge = self.bridge()?;
+            let now = bridge.now();
+            let old = |at: Timestamp| at + self.policy.log <= now;
+            after = after.max(bridge.log_page(Scope::All, Seq::ZERO, 0).await?.floor);
+            let read = async |limit| {
+                let page = bridge.log_page(Scope::All, after, limit).await.map_err(Stop::Failed);
+                if_sound(page)
+            };
+            let Some(first) = read(1).await? else {
+                // What cannot be read goes with those behind it; if it is very much, more than these events is damaged.
+                damaged += 1;
+                if damaged > BATCH {
+                    return Err(Stop::Failed(Fault::Damaged));
+                }
+                after = after.next();
+                limit = EVENTS;
+                continue;
+            };
+            if !first.events.first().is_some_and(|first| old(first.at)) {
+                return Ok(());
+            }
+            let Some(page) = read(limit).await? else {
+                limit /= 2;
+                continue;
+            };
+            drop(bridge);
+            // The last event of the log stays.
+            let last = page.events.iter().take_while(|event| old(event.at) && event.seq < page.head).last();
+            let Some(last) = last else { return Ok(()) };
+            if self.remove(Command::Trim(last.seq, last.at)).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn retire_sessions(&self) -> Result<(), Stop> {
+        let ttl = self.policy.closed_session_ttl;
+        let until = self.bridge()?.now() - ttl;
+        for row in self.scan(Index::ClosedSessions { until }, SESSIONS).await? {
+            if let Row::Session(Session { id: session, closed_at: Some(closed_at), .. }) = row {
+                let retire = |part| Command::RetireSession(RetireSession { session, closed_at, part });
+                if if_sound(self.retire_session(session, retire).await)?.is_none() {
+                    tracing::error!(%session, "it is not removed, for some of it is damaged");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a conversation part by part, as far as that goes now.
+    async fn retire_session(
+        &self,
+        session: SessionId,
+        retire: impl Fn(SessionPart) -> Command,
+    ) -> Result<(), Stop> {
+        loop {
+            let messages = self.bridge()?.newest_messages(session, BATCH).await?;
+            if messages.is_empty() {
+                break;
+            }
+            let ids = messages.iter().map(|message| message.id).collect();
+            let kept = self.archive(self.records_of(messages).await?).await?;
+            if !kept || self.remove(retire(SessionPart::Messages(ids))).await? == 0 {
+                return Ok(());
+            }
+        }
+        loop {
+            let readers = self.scan(Index::Readers { session }, BATCH).await?.into_iter().filter_map(reader);
+            let readers: Vec<Name> = readers.collect();
+            if readers.is_empty() {
+                break;
+            }
+            if self.remove(retire(SessionPart::Readers(readers))).await? == 0 {
+                return Ok(());
+            }
+        }
+        loop {
+            let page = self.bridge()?.log_page(Scope::Session(session), Seq::ZERO, EVENTS).await?;
+            let Some(last) = page.events.last() else { break };
+            if self.remove(retire(SessionPart::Events(last.seq))).await? == 0 {
+                return Ok(());
+            }
+        }
+        self.remove(retire(SessionPart::Itself)).await.map(drop)
+    }
+
+    /// Those messages of a conversation that are kept in the archive, each with its deliveries.
+    async fn records_of(&self, messages: Vec<Message>) -> Result<Vec<ArchiveRecord>, Stop> {
+        let mut records = Vec::new();
+        for message in messages.into_iter().filter(|message| self.is_archived(&message.kind)) {
+            let bridge = self.bridge()?;
+            let mut deliveries = Vec::new();
+            let mut next = Some(DeliveryId::of(message.id, 0));
+            while let Some(id) = next.take()
+                && let Some(delivery) = bridge.delivery(id).await?
+            {
+                next = delivery.redriven_as;
+                deliveries.push(delivery);
+            }
+            records.push(ArchiveRecord { message, deliveries });
+        }
+        Ok(records)
+    }
+}
+
+async fn find(bridge: &Bridge, id: MessageId) -> Result<Option<Message>, Stop> {
+    Ok(bridge.stored(RowKey::Message(id)).await?.and_then(message))
+}
+
+/// Groups whose messages fit into memory together.
+fn by_bytes(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let mut groups: Vec<Vec<Delivery>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for delivery in deliveries {
+        let size = delivery.size as usize;
+        if bytes.saturating_add(size) > PAGE_BYTES {
+            groups.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        groups.last_mut().expect("one was just begun").push(delivery);
+    }
+    groups
+}
+
+fn reader(row: Row) -> Option<Name> {
+    match row {
+        Row::Reader(reader) => Some(reader.name),
+        _ => None,
+    }
+}

@@ -1,0 +1,152 @@
+use std::{io::BufRead, time::Duration};
+
+use bridge_core::{Delivery, Message, State, bytes::Bytes};
+use bridge_testkit::samples;
+use flate2::read::MultiGzDecoder;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::*;
+
+const FIRST: &str = "messages-2026-09-21.jsonl.gz";
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+fn record(n: u64) -> ArchiveRecord {
+    let delivery = Delivery { state: State::Done, ..samples::delivery(n) };
+    ArchiveRecord { message: samples::message(n), deliveries: vec![delivery] }
+}
+
+/// Adds messages to the archive of a directory, as a program does that has just started.
+async fn add(directory: &TempDir, numbers: &[u64]) -> Result<(), StoreError> {
+    let archive = FileArchive::new(directory.path());
+    archive.append(numbers.iter().map(|n| record(*n)).collect(), samples::at(0)).await
+}
+
+/// The lines of all files, in the order of their days.
+fn lines(directory: &TempDir) -> Vec<Value> {
+    let mut files: Vec<_> =
+        fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let lines = files.iter().flat_map(|file| {
+        let unpacked = io::BufReader::new(MultiGzDecoder::new(File::open(file).unwrap()));
+        unpacked.lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+    });
+    lines.collect()
+}
+
+fn ids(directory: &TempDir) -> Vec<String> {
+    lines(directory).iter().map(|line| line["message"]["id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn expected(numbers: &[u64]) -> Vec<String> {
+    numbers.iter().map(|n| samples::message_id(*n).to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_line_tells_all_of_a_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = FileArchive::new(directory.path());
+    let with = |n, payload: &'static [u8]| {
+        let message = Message { payload: Bytes::from_static(payload), ..samples::message(n) };
+        ArchiveRecord { message, ..record(n) }
+    };
+    let records = vec![with(1, b"{\"a\":\n 1.10}"), with(2, b"hello"), with(3, &[0xff, 0])];
+    archive.append(records, samples::at(0)).await.unwrap();
+    let lines = lines(&directory);
+    assert_eq!(lines[0]["message"]["payload"], serde_json::json!({"a": 1.10}));
+    assert_eq!(lines[1]["message"]["payload_base64"], "aGVsbG8=");
+    assert_eq!(lines[2]["message"]["payload_base64"], "/wA=");
+    assert_eq!(lines[0]["message"]["type"], "message");
+    assert_eq!(lines[0]["deliveries"][0]["state"], "done");
+    assert_eq!(lines[0]["deliveries"][0]["receipts"]["accepted"], "2026-09-21T14:13:20.001Z");
+    assert_eq!(lines[0]["archived_at"], "2026-09-21T14:13:20.000Z");
+}
+
+#[tokio::test]
+async fn each_day_has_a_file_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = FileArchive::new(directory.path());
+    for n in 1..=3 {
+        let now = samples::at(0) + DAY * u32::try_from(n / 2).unwrap();
+        archive.append(vec![record(n)], now).await.unwrap();
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    assert_eq!(ids(&directory), expected(&[1, 2, 3]));
+}
+
+#[tokio::test]
+async fn what_a_crash_has_left_of_a_batch_is_cut_off() {
+    let whole = tempfile::tempdir().unwrap();
+    add(&whole, &[1, 2]).await.unwrap();
+    let first = fs::read(whole.path().join(FIRST)).unwrap();
+    add(&whole, &[3]).await.unwrap();
+    let both = fs::read(whole.path().join(FIRST)).unwrap();
+    assert!(both.starts_with(&first));
+    for length in 0..=both.len() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FIRST), &both[..length]).unwrap();
+        add(&directory, &[4]).await.unwrap();
+        let kept: &[u64] = match length {
+            _ if length == both.len() => &[1, 2, 3, 4],
+            _ if length >= first.len() => &[1, 2, 4],
+            _ => &[4],
+        };
+        assert_eq!(ids(&directory), expected(kept), "{length} bytes were left");
+    }
+    // Space that was never written to.
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(FIRST), [&first[..], &[0; 4_096]].concat()).unwrap();
+    add(&directory, &[4]).await.unwrap();
+    assert_eq!(ids(&directory), expected(&[1, 2, 4]));
+}
+
+#[tokio::test]
+async fn a_batch_that_comes_again_is_kept_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = FileArchive::new(directory.path());
+    for batch in [&[1, 2][..], &[1, 2], &[1, 2, 3], &[1, 2, 3]] {
+        archive.append(batch.iter().map(|n| record(*n)).collect(), samples::at(0)).await.unwrap();
+    }
+    assert_eq!(ids(&directory), expected(&[1, 2, 3]));
+    // And when the program has started anew.
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        add(&directory, &[1, 2]).await.unwrap();
+    }
+    assert_eq!(ids(&directory), expected(&[1, 2]));
+}
+
+#[tokio::test]
+async fn what_was_not_written_here_is_left_alone_and_costs_nothing() {
+    let packed = member::pack(b"no line\n").unwrap();
+    let mut broken = member::pack(b"{}\n").unwrap();
+    let middle = broken.len() - 6;
+    broken[middle] ^= 1;
+    for content in [&b"something else, and longer than a head"[..], &packed, &broken] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(FIRST);
+        fs::write(&file, content).unwrap();
+        for batch in [&[1, 2][..], &[1, 2], &[3]] {
+            add(&directory, batch).await.unwrap();
+        }
+        assert_eq!(fs::read(&file).unwrap(), content);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(ids(&directory), expected(&[1, 2, 3]));
+        assert_eq!(newest(directory.path()).unwrap(), Some(directory.path().join(name("2026-09-21", 2))));
+    }
+}
+
+#[tokio::test]
+async fn a_fault_passes_when_its_cause_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("archive");
+    fs::write(&path, "in the way").unwrap();
+    let archive = FileArchive::new(&path);
+    for _ in 0..2 {
+        let error = archive.append(vec![record(1)], samples::at(0)).await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Unavailable);
+    }
+    fs::remove_file(&path).unwrap();
+    archive.append(vec![record(1)], samples::at(0)).await.unwrap();
+    assert!(path.join(FIRST).exists());
+}

@@ -1,0 +1,166 @@
+//! What may be removed, and when: rows, and events of the log.
+
+use bridge_core::{
+    Address, Answer, Class, Command, Delivery, DeliveryId, Message, Row, RowKey, Scope, SessionId, State,
+    Timestamp,
+};
+
+use super::{Oracle, Violation, hold, log::delivery};
+use crate::world::{Outcome, World};
+
+impl Oracle {
+    /// A row may go when nothing needs it any more.
+    pub(super) fn removed(&self, world: &World, outcome: &Outcome, row: &Row) -> Result<(), Violation> {
+        let free = match row {
+            Row::Idempotency(record) => record.expires_at <= world.now(),
+            Row::Task(task) => task.expires_at <= world.now(),
+            Row::Message(message) => self.message_may_go(world, outcome, message),
+            Row::Delivery(delivery) => self.delivery_may_go(world, outcome, delivery),
+            Row::Reader(reader) => self.is_over(world, outcome, reader.session),
+            Row::Session(session) => {
+                let of_it = |row: &Row| match row {
+                    Row::Message(message) => message.session == Some(session.id),
+                    Row::Delivery(delivery) => delivery.mailbox.session() == Some(session.id),
+                    _ => false,
+                };
+                let scope = Scope::Session(session.id);
+                self.is_over(world, outcome, session.id)
+                    && !world.disk().rows().any(of_it)
+                    && !world.disk().log().iter().any(|event| scope.contains(event))
+            }
+            _ => false,
+        };
+        hold!("I12", free, "{row:?} was removed");
+        Ok(())
+    }
+
+    fn message_may_go(&self, world: &World, outcome: &Outcome, message: &Message) -> bool {
+        if let Some(session) = message.session {
+            return self.is_over(world, outcome, session);
+        }
+        match self.newest_of(world, outcome, DeliveryId::of(message.id, 0)) {
+            Some(newest) => self.has_passed(world, &newest),
+            // It went to nobody: then it goes with what it is the answer to.
+            None => outcome.replaced.iter().any(|(key, before)| match before {
+                Some(Row::Delivery(before)) if before.reply == Some(message.id) => {
+                    let answered = RowKey::Message(before.message);
+                    *key != answered && world.disk().look(&answered).is_none()
+                }
+                _ => false,
+            }),
+        }
+    }
+
+    fn delivery_may_go(&self, world: &World, outcome: &Outcome, gone: &Delivery) -> bool {
+        if let Some(session) = gone.mailbox.session() {
+            return self.is_over(world, outcome, session);
+        }
+        let Some(newest) = self.newest_of(world, outcome, gone.id) else { return false };
+        let settled = self.ended(&newest).is_some_and(|at| at + self.policy.settled <= world.now());
+        let message = world.disk().look(&RowKey::Message(gone.message));
+        settled && message.is_none() && self.has_passed(world, &newest)
+    }
+
+    /// The last delivery that redrives have made of this one, as it is or as it was before the step.
+    fn newest_of(&self, world: &World, outcome: &Outcome, id: DeliveryId) -> Option<Delivery> {
+        let find = |id| {
+            let row = delivery(world.disk(), id).cloned();
+            row.or_else(|| match outcome.before(&RowKey::Delivery(id)) {
+                Some(Row::Delivery(before)) => Some((**before).clone()),
+                _ => None,
+            })
+        };
+        std::iter::successors(find(id), |delivery| delivery.redriven_as.and_then(find)).last()
+    }
+
+    /// Whether a delivery has ended so long ago that its message goes.
+    fn has_passed(&self, world: &World, delivery: &Delivery) -> bool {
+        let Some(kept) = self.policy.retentions.of(&delivery.kind).retention.time() else { return false };
+        let kept = match delivery.state {
+            State::Dead(_) => kept.max(self.policy.dead_letters),
+            _ => kept,
+        };
+        delivery.state.is_terminal() && self.ended(delivery).is_some_and(|at| at + kept <= world.now())
+    }
+
+    fn ended(&self, delivery: &Delivery) -> Option<Timestamp> {
+        self.ended.get(&delivery.id).copied()
+    }
+
+    /// Whether a conversation was closed so long ago that it goes, before the step or in it.
+    pub(super) fn is_over(&self, world: &World, outcome: &Outcome, id: SessionId) -> bool {
+        let key = RowKey::Session(id);
+        let row = outcome.before(&key).or_else(|| world.disk().look(&key));
+        let Some(Row::Session(session)) = row else { return false };
+        let ttl = self.policy.closed_session_ttl;
+        session.closed_at.is_some_and(|at| at + ttl <= world.now())
+    }
+
+    /// What is live has its message, and what has ended is removed some time, unless something else keeps it.
+    pub(super) fn is_kept(&self, world: &World, delivery: &Delivery) -> Result<(), Violation> {
+        let id = delivery.id;
+        let stays = match delivery.mailbox {
+            Address::Session(..) => true,
+            _ => {
+                let forever = self.policy.retentions.of(&delivery.kind).retention.time().is_none();
+                delivery.is_live() || delivery.redriven_as.is_some() || (forever && !delivery.message_gone)
+            }
+        };
+        hold!("I12", stays == delivery.retire_at.is_none(), "{delivery:?} goes at the wrong time");
+        let content = world.disk().look(&RowKey::Message(delivery.message)).is_some();
+        hold!("I12", content || !delivery.is_live(), "{id} is live, and its message was removed");
+        let same = delivery.mailbox.session().is_some()
+            || delivery.redriven_as.is_some()
+            || content != delivery.message_gone;
+        hold!("I12", same, "{delivery:?} is wrong about its message");
+        Ok(())
+    }
+
+    /// Events go when they are old: those of no conversation from the beginning of the log, those of a conversation with it.
+    pub(super) fn read_trimmed(&mut self, world: &World, outcome: &Outcome) -> Result<(), Violation> {
+        let floor = world.disk().floor();
+        hold!("I10", floor >= self.floor, "the log's floor went back from {} to {floor}", self.floor);
+        self.floor = floor;
+        for event in &outcome.trimmed {
+            let seq = event.seq;
+            hold!("I10", seq <= floor, "event {seq} is gone, and the log's floor is {floor}");
+            let free = match event.session {
+                Some(session) => self.is_over(world, outcome, session),
+                None => event.at + self.policy.log <= world.now() && seq < world.disk().head(),
+            };
+            hold!("I10", free, "{event:?} was trimmed at {:?}", world.now());
+        }
+        self.told -= outcome.trimmed.len();
+        Ok(())
+    }
+
+    /// The only command of a step wanted something removed: if nothing was, nothing was due.
+    ///
+    /// # Errors
+    /// A violation of I6.
+    pub fn retired(&self, world: &World, command: &Command, answer: &Answer) -> Result<(), Violation> {
+        if let (Command::Retire(ids), Answer::Retired(0)) = (command, answer) {
+            let due = ids
+                .iter()
+                .filter_map(|id| delivery(world.disk(), *id))
+                .find(|delivery| delivery.retire_at.is_some_and(|at| at <= world.now()));
+            hold!("I6", due.is_none(), "{due:?} is due, and was not removed");
+        }
+        Ok(())
+    }
+
+    /// The log says that a message was removed.
+    pub(super) fn deleted(&self, world: &World, outcome: &Outcome, id: DeliveryId) -> Result<(), Violation> {
+        let row = self.newest_of(world, outcome, id).filter(|row| row.id == id);
+        let Some(row) = row else {
+            hold!("I10", false, "the log tells of a removal from {id}, which is nowhere");
+            return Ok(());
+        };
+        let gone = world.disk().look(&RowKey::Message(row.message)).is_none();
+        hold!("I10", gone, "the log says that {} was removed", row.message);
+        let rules = self.rules(world, outcome, &row.mailbox);
+        let told = rules.iter().any(|settings| settings.class != Class::Service);
+        hold!("I10", told, "the log tells of a removal from {}, which is silent", row.mailbox);
+        Ok(())
+    }
+}

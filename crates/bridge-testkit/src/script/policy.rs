@@ -1,0 +1,26 @@
+//! The numbers of a shard, as a script changes them: with a restart.
+
+use bridge_core::{LateAck, Policy};
+
+use super::words::Words;
+
+/// The policy with those numbers that are named.
+pub(super) fn changed(policy: Policy, words: &Words<'_>) -> Policy {
+    let count = |name, default: usize| words.number(name).map_or(default, |number| number as usize);
+    let late_ack = match words.set.get("late_ack") {
+        Some(&"reject") => LateAck::Reject,
+        Some(&"accept") => LateAck::Accept,
+        Some(other) => panic!("late_ack={other} is no rule"),
+        None => policy.late_ack,
+    };
+    Policy {
+        late_ack,
+        max_mailboxes: count("max_mailboxes", policy.max_mailboxes),
+        max_pending: count("max_pending", policy.max_pending),
+        max_sessions: count("max_sessions", policy.max_sessions),
+        max_waiting: count("max_waiting", policy.max_waiting),
+        max_tasks: count("max_tasks", policy.max_tasks),
+        poll_budget: words.number("poll_budget").or(policy.poll_budget),
+        ..policy
+    }
+}
