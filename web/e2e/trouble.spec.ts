@@ -1,4 +1,4 @@
-import { Agent, accessible, expect, field, outlook, picture, rungOf, said, send, test } from "./page";
+import { Agent, accessible, expect, field, fits, outlook, picture, rungOf, said, send, test } from "./page";
 
 test("the bridge is killed in the middle and comes back", async ({ page, bridge }) => {
   const { id } = await bridge.open("Power cut");
@@ -198,4 +198,54 @@ test("a closed conversation refuses, and says what to do", async ({ page, contex
   await picture(late, "closed");
   await said(late, "too late").getByRole("button", { name: "New conversation" }).click();
   await expect(late.locator(".step")).toHaveCount(3);
+});
+
+test("a message that hangs says why, beside its rung and in its details", async ({ page, bridge }) => {
+  const { id } = await bridge.open("Standing still");
+  const mailbox = `/api/mailboxes/${encodeURIComponent(`session:${id}/agent`)}`;
+  const asked: string[] = [];
+  page.on("request", (request) => request.url().endsWith("/why") && asked.push(request.url()));
+  await page.goto(bridge.page(id));
+  await send(page, "is anybody there");
+  const why = said(page, "is anybody there").locator(".why");
+  await expect(rungOf(page, "is anybody there")).toHaveText("accepted");
+  await expect(why).toHaveText(/^Nobody has asked for messages since \d\d:\d\d\.$/, { timeout: 10_000 });
+
+  // Whoever pauses the mailbox is told at once, and so is its end.
+  await bridge.call("POST", `${mailbox}/pause`, {});
+  await expect(why).toHaveText(/^Paused by anonymous since \d\d:\d\d\.$/);
+  await bridge.call("POST", `${mailbox}/resume`, {});
+  await expect(why).toHaveText(/^Nobody has asked for messages since /);
+  await bridge.call("POST", `${mailbox}/pause`, {});
+  await send(page, "and now");
+  await expect(said(page, "and now").locator(".why")).toHaveText(/^Paused by anonymous since \d\d:\d\d\.$/, { timeout: 10_000 });
+  await picture(page, "stands-still");
+  await page.setViewportSize({ width: 375, height: 720 });
+  await fits(page);
+  await picture(page, "stands-still-375");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await accessible(page);
+  await picture(page, "stands-still-dark");
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.emulateMedia({ colorScheme: "light" });
+
+  await bridge.call("POST", `${mailbox}/resume`, {});
+  const agent = new Agent(bridge, id);
+  await agent.take();
+  await expect(rungOf(page, "is anybody there")).toHaveText("presented");
+  await expect(why).toHaveText(/ has it until \d\d:\d\d; then it is handed out again\.$/, { timeout: 10_000 });
+  await rungOf(page, "is anybody there").click();
+  await expect(page.locator(".inspector .still")).toHaveText(/ has it until /, { timeout: 10_000 });
+  await accessible(page);
+  await picture(page, "stands-still-details");
+  // Nobody asks while nothing changes.
+  const before = asked.length;
+  await page.waitForTimeout(3_000);
+  expect(asked.length).toBe(before);
+
+  await page.route("**/why", (route) => route.abort());
+  await send(page, "one more");
+  await page.waitForTimeout(6_000);
+  await expect(said(page, "one more").locator(".why")).toHaveCount(0);
+  await expect(rungOf(page, "one more")).toHaveText("accepted");
 });

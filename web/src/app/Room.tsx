@@ -74,6 +74,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
         setChosen(message);
         setInspected(message);
       },
+      why: desk.api.why,
       jump: (message: string) => {
         setChosen(message);
         thread.current?.show(message);
@@ -148,7 +149,7 @@ export function Room({ conversation, wide, onNew, onList, onKeys, notifying, can
   const words = { live: !offline, kept, closed, presence, waiting: session.depth };
   const tone = offline ? "warn" : closed || presence.state === "away" ? "calm" : "good";
   const row = rows.find((other) => other.message.id === inspected);
-  const inspector = row !== undefined && <Inspector key={row.message.id} api={desk.api} view={view} row={row} onChanged={() => void conversation.load()} onClose={() => setInspected(undefined)} />;
+  const inspector = row !== undefined && <Inspector key={row.message.id} api={desk.api} view={view} presence={presence} row={row} onChanged={() => void conversation.load()} onClose={() => setInspected(undefined)} />;
 
   return (
     <>

@@ -8,22 +8,25 @@ import { Snippet } from "../base/Snippet";
 import { useNow } from "../base/now";
 import { inFull, ms, span, toTheSecond } from "../base/time";
 import { ATTEMPTS } from "../ladder/rung";
+import { useWhy } from "../ladder/useWhy";
+import { sentence } from "../ladder/why";
 import type { Api } from "../log/api";
 import type { Row } from "../log/rows";
 import { type Known, type View, agentSide } from "../log/view";
-import type { Attempt, Time } from "../log/wire";
+import type { Attempt, Presence, Time } from "../log/wire";
 import "./inspector.css";
 
 interface Props {
-  api: Pick<Api, "delivery" | "cancel" | "redrive">;
+  api: Pick<Api, "delivery" | "why" | "cancel" | "redrive">;
   view: View;
+  presence: Presence;
   row: Row;
   /** Something was changed that the log does not tell. */
   onChanged: () => void;
   onClose: (() => void) | undefined;
 }
 
-export default function Inspector({ api, view, row, onChanged, onClose }: Props) {
+export default function Inspector({ api, view, presence, row, onChanged, onClose }: Props) {
   const { message } = row;
   const deliveries = Object.values(view.deliveries)
     .filter((delivery) => delivery.message_id === message.id && delivery.mailbox === agentSide(view.session.id))
@@ -55,7 +58,7 @@ export default function Inspector({ api, view, row, onChanged, onClose }: Props)
         </dl>
       )}
       {deliveries.map((delivery, index) => (
-        <Journey key={delivery.id} api={api} delivery={delivery} onChanged={onChanged} title={deliveries.length === 1 ? undefined : index === 0 ? "Sent again" : "Before"} />
+        <Journey key={delivery.id} api={api} delivery={delivery} presence={presence} onChanged={onChanged} title={deliveries.length === 1 ? undefined : index === 0 ? "Sent again" : "Before"} />
       ))}
       <section>
         <h3>Ids</h3>
@@ -77,7 +80,7 @@ function plain({ as_of: _asOf, returned: _returned, ...delivery }: Known) {
   return delivery;
 }
 
-function Journey({ api, delivery, title, onChanged }: { api: Props["api"]; delivery: Known; title: string | undefined; onChanged: () => void }) {
+function Journey({ api, delivery, presence, title, onChanged }: Pick<Props, "api" | "presence" | "onChanged"> & { delivery: Known; title: string | undefined }) {
   const attempts = useAttempts(api, delivery);
   const [failed, setFailed] = useState<string>();
   const { receipts } = delivery;
@@ -112,6 +115,7 @@ function Journey({ api, delivery, title, onChanged }: { api: Props["api"]; deliv
             </li>
           ))}
       </ol>
+      <Still api={api} delivery={delivery} presence={presence} />
       <Standing delivery={delivery} />
       {attempts !== undefined && attempts.length > 0 && <Attempts attempts={attempts} />}
       <div className="inspector-actions">
@@ -132,6 +136,18 @@ function Journey({ api, delivery, title, onChanged }: { api: Props["api"]; deliv
         )}
       </div>
     </section>
+  );
+}
+
+/** Why it goes no further. */
+function Still({ api, delivery, presence }: Pick<Props, "api" | "presence"> & { delivery: Known }) {
+  const why = useWhy(api.why, delivery, presence);
+  const now = useNow();
+  const says = why === undefined ? undefined : sentence(why, now);
+  return says === undefined ? null : (
+    <p className="still" dir="auto">
+      {says}
+    </p>
   );
 }
 

@@ -11,8 +11,8 @@ const STEPS: Record<Step, string> = {
   retry: "Try again",
 };
 
-/** The newest rung of a message: a sign, its word, and what to do next if something has to be done. */
-export function Ladder({ rung, onStep, onOpen }: { rung: Rung; onStep?: (step: Step) => void; onOpen?: () => void }) {
+/** The newest rung of a message: a sign, its word, why it goes no further, and what to do next if something has to be done. */
+export function Ladder({ rung, why, onStep, onOpen }: { rung: Rung; why?: string | undefined; onStep?: (step: Step) => void; onOpen?: () => void }) {
   const { step } = rung;
   return (
     // The announcer speaks of rungs; here they would be read out twice.
@@ -30,6 +30,11 @@ export function Ladder({ rung, onStep, onOpen }: { rung: Rung; onStep?: (step: S
           <Icon name={rung.glyph} />
           <span dir="auto">{rung.words}</span>
         </button>
+      )}
+      {why !== undefined && (
+        <span className="why" dir="auto">
+          {why}
+        </span>
       )}
       {step !== undefined && onStep !== undefined && (
         <button type="button" className="button small" onClick={() => onStep(step)}>

@@ -1,6 +1,6 @@
 // The calls the page makes, and the two ways in which one fails.
 
-import type { Delivery, Page, Problem, Published, Session, Snapshot } from "./wire";
+import type { Delivery, Page, Problem, Published, Session, Snapshot, Why } from "./wire";
 
 /** The server answered, and said no. */
 export class Refused extends Error {
@@ -82,6 +82,7 @@ export const api = {
     call<Published>("POST", `${session(id)}/messages`, { text, from: "user", correlation_id: key }, { "idempotency-key": key }),
   read: (id: string, cursor: string) => call<{ read_to: string }>("POST", `${session(id)}/read`, { cursor }),
   delivery: (id: string) => call<Delivery>("GET", delivery(id)),
+  why: (id: string) => call<Why>("GET", `${delivery(id)}/why`),
   cancel: (id: string) => call<{ state: string; requested: boolean }>("POST", `${delivery(id)}/cancel`, {}),
   redrive: (id: string) => call<{ delivery_id: string }>("POST", `${delivery(id)}/redrive`, {}),
 };

@@ -90,11 +90,21 @@ export function reduce(view: View, event: Event): View {
       return closed(next, event);
     case "presence.changed":
       return event.presence === undefined ? next : withSession(next, { presence: event.presence });
+    case "mailbox.paused":
+    case "mailbox.resumed":
+      return forAllIn(next, event);
     case "delivery.redriven":
       return redriven(next, event);
     default:
       return event.type.startsWith("delivery.") ? onDelivery(next, event) : next;
   }
+}
+
+/** What happened to a mailbox, has happened to what waits in it. */
+function forAllIn(view: View, event: Event): View {
+  const waits = (delivery: Known) => delivery.mailbox === event.mailbox && delivery.state === "pending" && delivery.as_of < event.seq;
+  const touched = Object.values(view.deliveries).filter(waits).map((delivery) => [delivery.id, { ...delivery, as_of: event.seq }] as const);
+  return touched.length === 0 ? view : { ...view, deliveries: { ...view.deliveries, ...Object.fromEntries(touched) } };
 }
 
 function bare(message: Message): Message {

@@ -89,6 +89,24 @@ export interface Attempt {
   error?: string;
 }
 
+/** Why a delivery does not move. Which members are there depends on `reason`. */
+export interface Why {
+  delivery_id: string;
+  state: string;
+  reason: string;
+  text: string;
+  until?: Time;
+  consumer?: string;
+  attempt?: number;
+  failures?: number;
+  key?: string;
+  head_id?: string;
+  head_reason?: string;
+  by?: string;
+  since?: Time;
+  redriven_as?: string;
+}
+
 export interface Routed {
   id: string;
   mailbox: string;
@@ -129,6 +147,7 @@ export interface Event {
   title?: string | null;
   unsettled?: number;
   presence?: Presence;
+  mailbox?: string;
 }
 
 export interface Page<T> {

@@ -4,6 +4,8 @@ import { useNow } from "../base/now";
 import { atTime, dayOf, inFull, ms } from "../base/time";
 import { Ladder } from "../ladder/Ladder";
 import { type Step, outboxRung, rung } from "../ladder/rung";
+import { type AskWhy, useWhy } from "../ladder/useWhy";
+import { sentence } from "../ladder/why";
 import type { Pending } from "../log/outbox";
 import { type Row, lineOf, textOf } from "../log/rows";
 import type { Known } from "../log/view";
@@ -14,6 +16,7 @@ export interface MessageActions {
   inspect: (message: string) => void;
   step: (step: Step, of: Row | Pending) => void;
   jump: (message: string) => void;
+  why: AskWhy;
 }
 
 const ordinals = ["", "First", "Second", "Third", "Fourth", "Fifth"];
@@ -74,11 +77,18 @@ function Byline({ row, who, at, actions }: { row: Row; who: string; at: number; 
 
 /** The rung of a message, told anew each second only while its words depend on the time. */
 function Live({ delivery, presence, row, actions }: { delivery: Known; presence: Presence; row: Row; actions: MessageActions }) {
-  const ticks = rung(delivery, presence, Date.now()).ticks === true;
-  const now = useNow(ticks ? 1000 : 86_400_000);
+  const why = useWhy(actions.why, delivery, presence);
+  const ticks = rung(delivery, presence, Date.now()).ticks === true || why?.head_reason === "backoff";
+  const second = useNow(ticks ? 1000 : 86_400_000);
+  const now = ticks ? second : Date.now();
+  const told = rung(delivery, presence, now);
+  // Some rungs say it themselves: when it goes out, and that nobody is there.
+  const isSaid = why === undefined || why.reason === "backoff" || why.reason === "scheduled" || (why.reason === "no_consumer" && told.step === "connect");
+  const says = isSaid ? undefined : sentence(why, now);
   return (
     <Ladder
-      rung={rung(delivery, presence, ticks ? now : Date.now())}
+      rung={told}
+      why={says}
       onStep={(step) => actions.step(step, row)}
       onOpen={() => actions.inspect(row.message.id)}
     />
