@@ -1,8 +1,8 @@
 //! Run it: `cargo run -p dead-letters`
 //!
-//! A worker that cannot reach its printer fails three times, and rejects what is no order at all. Both become dead letters: they
-//! stay where they are with their reason and every attempt, their sender is told, and once the printer works they are given
-//! another life.
+//! A worker that cannot reach its printer fails, and once is enough here; what is no order at all it rejects. Both become dead
+//! letters: they stay where they are with their reason and their attempts, their sender is told, and once the printer works
+//! those that failed are given another life.
 
 #![expect(clippy::print_stdout, reason = "it tells what it does")]
 
@@ -15,8 +15,8 @@ use std::{
 };
 
 use bridge_runtime::{
-    Address, Bridge, Consume, DeadLetters, EventFilter, From, Handled, LocalQueue, MailboxSettings,
-    NewMessage, ReceiveRequest, StateKind,
+    Address, Bridge, Consume, DeadLetters, EventFilter, From, Handled, LocalQueue, NewMessage,
+    ReceiveRequest, SetMailbox, StateKind,
     core::{DeadReason, QueueDelivery, Scope},
 };
 use bridge_store::MemoryStore;
@@ -25,11 +25,10 @@ use bridge_store::MemoryStore;
 async fn main() -> Result<(), Box<dyn Error>> {
     let bridge = Bridge::builder(MemoryStore::new()).start().await?;
     let printer: Address = "printer".parse()?;
-    let settings = MailboxSettings { max_failures: Some(1), ..printer.default_settings() };
-    bridge.set_mailbox(printer.clone(), settings).await?;
+    bridge.set_mailbox(SetMailbox { max_failures: Some(1), ..SetMailbox::new(printer.clone()) }).await?;
     // Who wants to hear of dead letters has a mailbox of its own.
     let shop: Address = "shop".parse()?;
-    bridge.set_mailbox(shop.clone(), shop.default_settings()).await?;
+    bridge.set_mailbox(SetMailbox::new(shop.clone())).await?;
 
     for order in ["print 1", "print 2", "sing a song"] {
         bridge.publish(NewMessage::new(printer.clone(), order).from("shop".parse()?)).await?;

@@ -7,7 +7,7 @@
 
 use std::{error::Error, path::Path, time::Duration};
 
-use bridge_runtime::{Address, Bridge, Class, Consume, MailboxSettings, NewMessage, StateKind, json};
+use bridge_runtime::{Address, Bridge, Class, Consume, NewMessage, SetMailbox, StateKind, json};
 use bridge_store::SqliteStore;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -34,9 +34,9 @@ async fn run(data: &Path, jobs: usize, enough: usize) -> Result<(), Box<dyn Erro
     let resize: Address = "group:resize".parse()?;
 
     // Three tries a job; everything else as it is for programs. Setting the same again changes nothing.
-    let settings = MailboxSettings { max_failures: Some(3), ..resize.default_settings() };
-    bridge.set_mailbox(resize.clone(), settings).await?;
-    assert_eq!(settings.class, Class::Service);
+    let tries = SetMailbox { max_failures: Some(3), ..SetMailbox::new(resize.clone()) };
+    let mailbox = bridge.set_mailbox(tries).await?.into_view();
+    assert_eq!(mailbox.mailbox.settings.class, Class::Service);
 
     for nth in 0..jobs {
         let job = Resize { picture: format!("{nth}.png"), width: 640 };
