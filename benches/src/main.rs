@@ -47,7 +47,7 @@ enum Command {
 struct RunArguments {
     /// Scenarios to run; all if none is named
     scenarios: Vec<String>,
-    /// Look for two minutes: fewer clients, one round
+    /// Look for a few minutes: fewer clients, one round
     #[arg(long)]
     quick: bool,
     /// The program to measure

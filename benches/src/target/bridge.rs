@@ -117,8 +117,7 @@ impl Target for Bridge {
 
     async fn reader(&self, messages: usize, _bytes: usize) -> Result<Box<dyn Reader>> {
         let mut connection = self.connect().await?;
-        let path = self.wire.page(messages, &mut connection).await?;
-        let route = self.wire.route(0, &mut connection).await?;
+        let (path, route) = self.wire.page(messages, &mut connection).await?;
         let page = succeeded(connection.get(&path).await?)?;
         let there = page.windows(6).filter(|window| window == br#""at":1"#).count();
         for _ in there..messages {

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -61,6 +61,7 @@ impl Target for Echo {
     }
 
     async fn reader(&self, _messages: usize, bytes: usize) -> Result<Box<dyn Reader>> {
+        ensure!(bytes > 0, "nobody has told how many bytes a page has");
         let path = format!("/{bytes}");
         Ok(Box::new(EchoClient { connection: Connection::open(self.address).await?, path }))
     }

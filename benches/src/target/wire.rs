@@ -28,7 +28,7 @@ pub(super) struct Wire {
     form: Form,
     /// The member that holds several settlements.
     settlements: &'static str,
-    /// The conversations that stand for mailboxes.
+    /// The conversations that stand for mailboxes, and the one whose pages are read.
     opened: Arc<Mutex<Vec<String>>>,
 }
 
@@ -54,11 +54,15 @@ impl Wire {
         if self.form == Form::Mailboxes {
             return Ok(format!("worker-{mailbox}"));
         }
+        Ok(format!("session:{}/agent", self.conversation(mailbox, connection).await?))
+    }
+
+    async fn conversation(&self, number: usize, connection: &mut Connection) -> Result<String> {
         let mut opened = self.opened.lock().await;
-        while opened.len() <= mailbox {
+        while opened.len() <= number {
             opened.push(open(connection).await?);
         }
-        Ok(format!("session:{}/agent", opened[mailbox]))
+        Ok(opened[number].clone())
     }
 
     pub(super) async fn route(&self, mailbox: usize, connection: &mut Connection) -> Result<Route> {
@@ -72,10 +76,7 @@ impl Wire {
                 path: "/api/send".to_owned(),
                 head: format!(r#"{{"from":"load","to":"{address}","type":"job","payload":"#),
             },
-            Form::Conversations => Route {
-                path: format!("/api/sessions/{}/messages", session(address)),
-                head: r#"{"type":"job","payload":"#.to_owned(),
-            },
+            Form::Conversations => Route::into_conversation(session(address)),
         }
     }
 
@@ -115,17 +116,18 @@ impl Wire {
         }
     }
 
-    /// The path of a page of messages.
-    pub(super) async fn page(&self, messages: usize, connection: &mut Connection) -> Result<String> {
-        let address = self.address(0, connection).await?;
-        Ok(match self.form {
-            Form::Mailboxes => format!("/api/messages?mailbox={address}&limit={messages}"),
-            Form::Conversations => format!("/api/sessions/{}/messages?limit={messages}", session(&address)),
-        })
+    /// The path of a page of messages, and where they are published to: pages are of conversations, whatever the form.
+    pub(super) async fn page(&self, messages: usize, connection: &mut Connection) -> Result<(String, Route)> {
+        let id = self.conversation(0, connection).await?;
+        Ok((format!("/api/sessions/{id}/messages?limit={messages}"), Route::into_conversation(&id)))
     }
 }
 
 impl Route {
+    fn into_conversation(id: &str) -> Self {
+        Self { path: format!("/api/sessions/{id}/messages"), head: r#"{"type":"job","payload":"#.to_owned() }
+    }
+
     /// The path, and the body that carries this payload.
     pub(super) fn call(&self, payload: &[u8]) -> (&str, Bytes) {
         let mut body = Vec::with_capacity(self.head.len() + payload.len() + 1);
