@@ -12,6 +12,10 @@ use crate::bridge::{Answer, Data, Http, PATIENCE, Server};
 
 const MESSAGES: usize = 200;
 
+/// Messages that wait when the agents begin: enough that the one which dies has answered its share while there are
+/// batches to be in the middle of, however slowly the others are sent.
+const WAIT_AT_FIRST: usize = 150;
+
 /// Answers after which the one agent dies.
 const DIES_AFTER: usize = 35;
 
@@ -131,11 +135,17 @@ async fn two_agents_at_once_never_hold_the_same_message_and_one_inherits_from_th
     let session = http.open(&server.url).await;
     let record = Arc::default();
 
-    let lives = tokio::spawn(Agent::new("lives", &server, &session, &record).lives());
-    let dies = tokio::spawn(Agent::new("dies", &server, &session, &record).dies());
-    for number in 0..MESSAGES {
+    let send = async |number: usize| {
         let message = json!({ "text": format!("{number:03}"), "from": "user" });
         http.post(&format!("{}/api/sessions/{session}/messages", server.url), &message).await;
+    };
+    for number in 0..WAIT_AT_FIRST {
+        send(number).await;
+    }
+    let lives = tokio::spawn(Agent::new("lives", &server, &session, &record).lives());
+    let dies = tokio::spawn(Agent::new("dies", &server, &session, &record).dies());
+    for number in WAIT_AT_FIRST..MESSAGES {
+        send(number).await;
     }
     let inherited = tokio::time::timeout(PATIENCE, dies).await.unwrap().unwrap();
     tokio::time::timeout(PATIENCE, lives).await.unwrap().unwrap();
