@@ -130,8 +130,8 @@ pub enum Purge {
 pub struct LostAnswer {
     /// Its number.
     pub answer: u64,
-    /// What it granted.
-    pub granted: Vec<(DeliveryId, Lease)>,
+    /// The leases it told of: those it granted, and those its consumer held besides.
+    pub leases: Vec<(DeliveryId, Lease)>,
     /// Whether the caller can repeat the attempt: then the leases wait a little for it.
     pub repeatable: bool,
 }

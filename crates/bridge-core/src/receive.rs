@@ -39,7 +39,7 @@ pub struct Receive {
 /// What a receive got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// Numbers the answers of a shard: the last one that tells of a lease is the one that can be lost.
+    /// Numbers the answers of a shard, for the case that it is lost.
     pub answer: u64,
     /// The deliveries, in order.
     pub granted: Vec<Granted>,

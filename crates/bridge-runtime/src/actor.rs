@@ -319,14 +319,13 @@ impl Actor {
 
     fn handover(&self, call: &Call, answer: &Answer) -> HandOver {
         match (answer, &call.receive) {
-            (Answer::Received(Ok(received)), Some((receive, _))) if !received.granted.is_empty() => {
+            (Answer::Received(Ok(received)), Some((receive, _)))
+                if !received.granted.is_empty() || !received.held.is_empty() =>
+            {
+                let told = received.granted.iter().chain(&received.held);
                 let lost = LostAnswer {
                     answer: received.answer,
-                    granted: received
-                        .granted
-                        .iter()
-                        .map(|granted| (granted.delivery, granted.lease))
-                        .collect(),
+                    leases: told.map(|granted| (granted.delivery, granted.lease)).collect(),
                     repeatable: receive.repeatable || receive.consumer.named,
                 };
                 HandOver::new(self.inlet.clone(), lost)
@@ -368,9 +367,11 @@ impl Actor {
         });
         let mut again: Vec<_> = again.collect();
         again.sort_unstable_by_key(|request| request.call);
+        // First: an answer to a receive may tell of the same leases again.
         for lost in &self.unheard {
             self.notices -= 1;
-            again.push(Request { call: CallId(self.notices), command: Command::AnswerLost(lost.clone()) });
+            self.again
+                .push(Request { call: CallId(self.notices), command: Command::AnswerLost(lost.clone()) });
         }
         self.again.append(&mut again);
     }

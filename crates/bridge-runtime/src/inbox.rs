@@ -114,10 +114,10 @@ impl HandOver {
     /// These deliveries have no room in the answer after all: they go back before anything that is asked next.
     pub async fn give_back(&mut self, without_room: &[DeliveryId]) {
         let Some((inlet, lost)) = &mut self.lost else { return };
-        let (granted, rest) = lost.granted.iter().partition(|(delivery, _)| without_room.contains(delivery));
-        lost.granted = rest;
+        let (leases, rest) = lost.leases.iter().partition(|(delivery, _)| without_room.contains(delivery));
+        lost.leases = rest;
         if let Some(inlet) = inlet.upgrade() {
-            let lost = LostAnswer { granted, repeatable: false, ..*lost };
+            let lost = LostAnswer { leases, repeatable: false, ..*lost };
             // Who does not take it has stopped, and with it every lease.
             let _ = inlet.0.send(Input::Notice(Command::AnswerLost(lost))).await;
         }

@@ -63,10 +63,10 @@ pub struct Oracle {
     oldest: BTreeSet<(DeliveryId, Lease)>,
     /// The last answer to a receive, in whichever life.
     last_answer: u64,
-    /// The last answer that told of each lease.
-    told_in: BTreeMap<(DeliveryId, Lease), u64>,
-    /// The last answer with each lease that was said to be lost.
-    lost: BTreeMap<(DeliveryId, Lease), u64>,
+    /// The answers that told of each lease, from the last one on that granted it.
+    told_in: BTreeMap<(DeliveryId, Lease), BTreeSet<u64>>,
+    /// The answers with each lease that were said to be lost.
+    lost: BTreeMap<(DeliveryId, Lease), BTreeSet<u64>>,
     /// Until when there is evidence that somebody takes from a mailbox.
     evidence: BTreeMap<Address, Timestamp>,
     /// Who is there, as the log told.
@@ -226,9 +226,14 @@ impl Oracle {
         self.hears_of_mailbox(world, command);
         match command {
             Command::AnswerLost(lost) => {
-                for lease in &lost.granted {
-                    let newest = self.lost.entry(*lease).or_default();
-                    *newest = lost.answer.max(*newest);
+                for lease in &lost.leases {
+                    let heard = self.lost.entry(*lease).or_default();
+                    heard.insert(lost.answer);
+                    // It is for good, unless a later answer told of it.
+                    let told = self.told_in.get(lease).filter(|_| !lost.repeatable);
+                    if let Some(told) = told.filter(|told| told.last() <= Some(&lost.answer)) {
+                        heard.extend(told);
+                    }
                 }
             }
             Command::Receive(receive) => {

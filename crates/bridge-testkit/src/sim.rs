@@ -401,8 +401,9 @@ impl Sim {
             match (&command, &answer) {
                 // Its owner notices, but for when the whole line is cut.
                 (Command::Receive(receive), Answer::Received(Ok(received))) if lost => {
-                    if !received.granted.is_empty() && self.rng.chance(70) {
-                        self.send(Command::AnswerLost(clients::lost_answer(receive, received)));
+                    let lost = clients::lost_answer(receive, received);
+                    if !lost.leases.is_empty() && self.rng.chance(70) {
+                        self.send(Command::AnswerLost(lost));
                     }
                 }
                 _ if lost => {}

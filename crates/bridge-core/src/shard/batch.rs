@@ -26,17 +26,24 @@ pub(super) struct Batch {
 }
 
 /// What became of the answers that told of a batch.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
+    /// The first that counts: it granted the batch, or did so again, since who repeats an attempt has not heard the earlier
+    /// ones; or it was the first one since a load, which does not know what became of the earlier ones.
+    first: u64,
     /// The last of them.
-    answer: u64,
-    /// That one was lost, and then the batch ends, unless its attempt is repeated before.
+    last: u64,
+    /// How many of them are not known to be lost.
+    arrived: u32,
+    /// All of them are lost, and then the batch ends, unless another one tells of it before.
     lost_until: Option<Timestamp>,
 }
 
 impl Batch {
     pub(super) fn new(grant: &Grant) -> Self {
-        Self { members: BTreeSet::new(), started: grant.started, until: grant.until, told: Told::default() }
+        // After a load some answer has told of it: whichever is lost first, that was the one.
+        let told = Told { first: 0, last: 0, arrived: 1, lost_until: None };
+        Self { members: BTreeSet::new(), started: grant.started, until: grant.until, told }
     }
 }
 
@@ -128,16 +135,28 @@ impl Shard {
         granted
     }
 
-    /// An answer tells of these leases: what became of earlier ones does not matter any more. Gives its number.
-    pub(super) fn told_in_answer<'a>(&mut self, told: impl IntoIterator<Item = &'a Granted>) -> u64 {
+    /// An answer tells of leases that it grants, and of those that its consumer holds besides. Gives its number.
+    pub(super) fn told_in_answer(&mut self, granted: &[Granted], held: &[Granted]) -> u64 {
         self.answers += 1;
-        for granted in told {
-            let grant = self.deliveries.get(granted.delivery).and_then(|delivery| delivery.grant);
-            if let Some(batch) = grant.and_then(|grant| self.batches.get_mut(&grant.batch)) {
-                batch.told = Told { answer: self.answers, lost_until: None };
+        let answer = self.answers;
+        for granted in granted {
+            if let Some(batch) = self.batch_with(granted.delivery) {
+                batch.told = Told { first: answer, last: answer, arrived: 1, lost_until: None };
             }
         }
-        self.answers
+        for held in held {
+            if let Some(batch) = self.batch_with(held.delivery).filter(|batch| batch.told.last < answer) {
+                let Told { first, arrived, .. } = batch.told;
+                let first = if first == 0 { answer } else { first };
+                batch.told = Told { first, last: answer, arrived: arrived + 1, lost_until: None };
+            }
+        }
+        answer
+    }
+
+    fn batch_with(&mut self, id: DeliveryId) -> Option<&mut Batch> {
+        let grant = self.deliveries.get(id)?.grant?;
+        self.batches.get_mut(&grant.batch)
     }
 
     /// The time of a batch is over: of each lane the first member is charged, the others come back as they were.
@@ -169,14 +188,14 @@ impl Shard {
     pub(super) fn answer_lost(&mut self, lost: &LostAnswer, now: Timestamp, step: &mut Step) {
         let mut batches = BTreeSet::new();
         let mut members = BTreeSet::new();
-        for (id, lease) in &lost.granted {
+        for (id, lease) in &lost.leases {
             let grant = self.deliveries.get(*id).and_then(|delivery| delivery.grant);
             let Some(grant) = grant.filter(|grant| grant.lease == *lease && grant.end.is_none()) else {
                 continue;
             };
-            // If a later answer tells of the batch, it does not matter that this one was lost.
-            if self.batches.get(&grant.batch).is_some_and(|batch| batch.told.answer <= lost.answer) {
-                batches.insert(grant.batch);
+            batches.insert(grant.batch);
+            // If a later answer told of it, it does not matter that it had no room in this one.
+            if self.batches.get(&grant.batch).is_some_and(|batch| batch.told.last <= lost.answer) {
                 members.insert(*id);
             }
         }
@@ -186,14 +205,18 @@ impl Shard {
         }
         let until = now + self.policy.lost_answer_grace;
         for lease in batches {
-            if let Some(batch) = self.batches.get_mut(&lease) {
+            let Some(batch) = self.batches.get_mut(&lease) else { continue };
+            if lost.answer >= batch.told.first {
+                batch.told.arrived = batch.told.arrived.saturating_sub(1);
+            }
+            if batch.told.arrived == 0 {
                 batch.told.lost_until = Some(until);
                 self.timers.set(until, Timer::AnswerLost(lease));
             }
         }
     }
 
-    /// Ends a batch whose answer was lost and whose attempt was not repeated.
+    /// Ends a batch of which no answer has told that arrived.
     pub(super) fn end_lost_batch(&mut self, batch: Lease, now: Timestamp, step: &mut Step) {
         let lost = |batch: &&Batch| batch.told.lost_until.is_some_and(|until| until <= now);
         if let Some(members) = self.batches.get(&batch).filter(lost).map(|batch| batch.members.clone()) {

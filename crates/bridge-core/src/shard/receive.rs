@@ -236,7 +236,7 @@ impl Shard {
         let directive =
             Directive { action: Action::Process, delay: Duration::ZERO, reason: DirectiveReason::Messages };
         let held = self.held_besides(receive, &granted);
-        let answer = self.told_in_answer(granted.iter().chain(&held));
+        let answer = self.told_in_answer(&granted, &held);
         Received { answer, granted, held, directive, depth: self.depth_of(receive) }
     }
 
@@ -280,7 +280,7 @@ impl Shard {
         };
         let action = if spent { Action::EndTurn } else { Action::WaitAgain };
         let held = self.held_besides(receive, &[]);
-        let answer = self.told_in_answer(&held);
+        let answer = self.told_in_answer(&[], &held);
         let directive = Directive { action, delay, reason };
         Received { answer, granted: Vec::new(), held, directive, depth: self.depth_of(receive) }
     }

@@ -16,7 +16,7 @@ use crate::{
 pub(super) enum Timer {
     /// A batch of leases ends.
     LeaseEnd(Lease),
-    /// The answer that granted a batch was lost, and nobody has repeated the attempt.
+    /// The answers that told of a batch were lost, and nobody has repeated the attempt.
     AnswerLost(Lease),
     /// A pause is over, or a scheduled message is due.
     Visible(DeliveryId),

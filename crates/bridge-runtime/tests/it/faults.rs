@@ -195,6 +195,23 @@ async fn a_lost_answer_is_heard_of_after_the_fault() {
 }
 
 #[tokio::test]
+async fn a_lease_that_only_lost_answers_told_of_goes_back() {
+    let house = House::open().await;
+    house.publish("hello").await;
+    drop(house.receive("a").await);
+    let listed = house.receive("a").await;
+    assert!(listed.deliveries.is_empty());
+    assert_eq!(listed.held.len(), 1);
+    drop(listed);
+    // Both are heard before what is asked next.
+    assert!(house.receive("b").await.deliveries.is_empty());
+    house.clock.advance(Duration::from_secs(10));
+    let received = soon(house.bridge.receive(house.ask("b").wait(Duration::from_secs(60)))).await.unwrap();
+    assert_eq!(texts(&received), ["hello"]);
+    received.handover.complete();
+}
+
+#[tokio::test]
 async fn a_damaged_row_harms_only_those_who_name_it() {
     let mut house = House::open().await;
     let keyed = |key: &str| house.message("once").idempotency_key(key.parse().unwrap());

@@ -1,5 +1,7 @@
 //! What callers are told, against what is so.
 
+use std::collections::BTreeSet;
+
 use bridge_core::{
     Address, Advance, Answer, Command, Delivery, DeliveryId, Grant, GrantEnd, Idempotency, IdempotencyScope,
     LateAck, Lease, MessageId, OpenTask, Outcome as Said, Proof, Publish, PublishError, Published, Receipts,
@@ -167,7 +169,11 @@ impl Oracle {
                 granted.delivery,
                 granted.lease
             );
-            self.told_in.insert((granted.delivery, granted.lease), received.answer);
+            self.told_in.entry((granted.delivery, granted.lease)).or_default().insert(answer);
+        }
+        for granted in &received.granted {
+            // Who repeats an attempt has not heard the earlier answers.
+            self.told_in.insert((granted.delivery, granted.lease), BTreeSet::from([answer]));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What the log tells, event by event.
 
+use std::collections::BTreeSet;
+
 use bridge_core::{
     Class, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, Lease, PresenceState, ReturnReason,
     Row, RowKey, Seq, SessionId,
@@ -152,13 +154,14 @@ impl Oracle {
         ahead.next().is_none()
     }
 
-    /// A lease ended because its answer was lost: then it was the last one that told of it, or of its batch.
+    /// A lease ended because its answer was lost: then every one that told of it was, with it or another of its batch.
     fn was_lost(&self, id: DeliveryId, lease: Option<Lease>) -> Result<(), Violation> {
-        let told = lease.and_then(|lease| self.told_in.get(&(id, lease)));
+        let told = lease.and_then(|lease| self.told_in.get(&(id, lease))).into_iter().flatten();
         let batch = self.batches.values().find(|members| members.contains_key(&id));
         let mates = batch.into_iter().flatten().map(|(id, grant)| (*id, grant.lease));
-        let lost = mates.filter_map(|lease| self.lost.get(&lease)).max();
-        hold!("I3", lost >= told, "answer {lost:?} was lost, and {told:?} told of {lease:?} of {id}");
+        let lost: BTreeSet<_> = mates.filter_map(|lease| self.lost.get(&lease)).flatten().collect();
+        let arrived: Vec<_> = told.filter(|answer| !lost.contains(answer)).collect();
+        hold!("I3", arrived.is_empty(), "{arrived:?} told of {lease:?} of {id}, and only {lost:?} were lost");
         Ok(())
     }
 

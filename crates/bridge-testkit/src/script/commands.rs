@@ -73,9 +73,9 @@ impl Stage {
                 Command::Unpark(call.expect("somebody of that name waits"))
             }
             "lose" => {
-                let granted = words.plain.iter().map(|label| self.lease(label, None)).collect();
+                let leases = words.plain.iter().map(|label| self.lease(label, None)).collect();
                 let repeatable = words.set.contains_key("repeatable");
-                Command::AnswerLost(LostAnswer { answer: self.last_answer, granted, repeatable })
+                Command::AnswerLost(LostAnswer { answer: self.last_answer, leases, repeatable })
             }
             verb => panic!("a script does not know `{verb}`"),
         }

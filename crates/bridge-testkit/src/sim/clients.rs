@@ -116,8 +116,9 @@ impl Clients {
     pub(super) fn learn(&mut self, command: &Command, answer: &Answer) {
         match (command, answer) {
             (_, Answer::Received(Ok(received))) => {
-                if let (Command::Receive(receive), false) = (command, received.granted.is_empty()) {
+                if let Command::Receive(receive) = command {
                     self.answers.push(lost_answer(receive, received));
+                    self.answers.pop_if(|answer| answer.leases.is_empty());
                 }
                 for granted in &received.granted {
                     let (delivery, message, lease) = (granted.delivery, granted.message, granted.lease);
@@ -306,16 +307,20 @@ impl Clients {
     }
 
     /// Says that an answer was lost, whether or not it was.
-    fn lose(&self, rng: &mut Rng) -> Command {
+    fn lose(&mut self, rng: &mut Rng) -> Command {
         let newest = self.answers.len().saturating_sub(4);
-        let mut lost = rng.pick(&self.answers[newest..]).cloned();
-        if let Some(lost) = lost.as_mut().filter(|_| rng.chance(30)) {
+        let Some(lost) = rng.pick(&self.answers[newest..]).cloned() else {
+            let repeatable = rng.chance(50);
+            return Command::AnswerLost(LostAnswer { answer: 0, leases: Vec::new(), repeatable });
+        };
+        if rng.chance(30) {
             // Only what had no room in it.
-            lost.granted.drain(..lost.granted.len().min(1));
-            lost.repeatable = false;
+            let leases = lost.leases[lost.leases.len().min(1)..].to_vec();
+            return Command::AnswerLost(LostAnswer { leases, repeatable: false, ..lost });
         }
-        let none = LostAnswer { answer: 0, granted: Vec::new(), repeatable: rng.chance(50) };
-        Command::AnswerLost(lost.unwrap_or(none))
+        // Once: it is heard of by who handed it over.
+        self.answers.retain(|other| other.answer != lost.answer);
+        Command::AnswerLost(lost)
     }
 
     /// Opens a task, looks at one, takes what has come for it, or calls it off.
@@ -375,9 +380,10 @@ impl Clients {
 
 /// What is said when the answer to a receive could not be handed over.
 pub(super) fn lost_answer(receive: &Receive, received: &Received) -> LostAnswer {
-    let granted = received.granted.iter().map(|granted| (granted.delivery, granted.lease)).collect();
+    let told = received.granted.iter().chain(&received.held);
+    let leases = told.map(|granted| (granted.delivery, granted.lease)).collect();
     let repeatable = receive.repeatable || receive.consumer.named;
-    LostAnswer { answer: received.answer, granted, repeatable }
+    LostAnswer { answer: received.answer, leases, repeatable }
 }
 
 /// The lease itself, or only the message and who says it.
