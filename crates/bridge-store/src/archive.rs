@@ -8,6 +8,7 @@ mod record;
 
 use std::{
     collections::HashSet,
+    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -45,63 +46,117 @@ const SUFFIX: &str = ".jsonl.gz";
 #[derive(Debug, Clone)]
 pub struct FileArchive {
     directory: PathBuf,
-    /// What the last batch held, once that was looked at: it may come again.
-    last: Arc<Mutex<Option<HashSet<MessageId>>>>,
+    state: Arc<Mutex<Progress>>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// The last batch, once that was looked at and is known to be on the disk.
+    last: Option<Last>,
+    /// A file, and the length to cut it back to: what was added to it then may be there, or not.
+    undone: Option<(PathBuf, u64)>,
+}
+
+/// The last batch of an archive.
+#[derive(Debug, Default)]
+struct Last {
+    /// What it held: it may come again.
+    ids: HashSet<MessageId>,
+    /// The file that it was added to, and that file's length since: as long as it has this length it is whole.
+    file: Option<(PathBuf, u64)>,
 }
 
 impl FileArchive {
     /// The archive in a directory, which is made when there is something to keep. Nothing is looked at before that: whoever
     /// begins does not depend on it.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), last: Arc::default() }
+        Self { directory: directory.to_owned(), state: Arc::default() }
     }
 
-    /// Makes the directory, and sees what the last batch in it held.
-    fn begin(&self) -> io::Result<HashSet<MessageId>> {
+    /// Makes the directory, and sees what the last batch in it held. Whoever wrote that may have ended before it was on the
+    /// disk.
+    fn begin(&self) -> io::Result<Last> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&self.directory)?;
-        let Some(path) = newest(&self.directory)? else { return Ok(HashSet::new()) };
-        Ok(open(&path)?.map(|(_, last)| last).unwrap_or_default())
+        flush_directory(&self.directory)?;
+        // The name of the directory itself, where that may be looked at.
+        let _ = flush_directory(&self.directory.join(".."));
+        let Some(path) = newest(&self.directory)? else { return Ok(Last::default()) };
+        let Some((mut file, ids)) = open(&path)? else { return Ok(Last::default()) };
+        let length = file.seek(SeekFrom::End(0))?;
+        file.sync_all()?;
+        Ok(Last { ids, file: Some((path, length)) })
     }
 
-    /// The file of a day that can be continued, and whether it is a new one. Damage costs no more than the file that it is in.
-    fn file_of(&self, day: &str) -> io::Result<(File, bool)> {
+    /// The file of a day that can be continued. Damage costs no more than the file that it is in.
+    fn file_of(&self, day: &str, last: &Last) -> io::Result<(File, PathBuf)> {
+        if let Some((path, length)) = &last.file
+            && path.file_name().and_then(OsStr::to_str).and_then(place).is_some_and(|(of, _)| of == day)
+            && let Ok(mut file) = OpenOptions::new().write(true).open(path)
+            && file.seek(SeekFrom::End(0))? == *length
+        {
+            return Ok((file, path.clone()));
+        }
         let mut number = 1;
         loop {
             let path = self.directory.join(name(day, number));
-            let is_new = !path.exists();
             if let Some((file, _)) = open(&path)? {
-                return Ok((file, is_new));
+                return Ok((file, path));
             }
             number += 1;
         }
     }
 
     fn write(&self, records: &[ArchiveRecord], now: Timestamp) -> io::Result<()> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.undo()?;
         // Until this batch is there nothing is known of the last one.
-        let known = match last.take() {
+        let mut known = match state.last.take() {
             Some(known) => known,
             None => self.begin()?,
         };
-        let is_new = |record: &&ArchiveRecord| !known.contains(&record.message.id);
+        let Last { ids, .. } = &known;
+        let is_new = |record: &&ArchiveRecord| !ids.contains(&record.message.id);
         let mut lines = Vec::new();
         for record in records.iter().filter(is_new) {
             record::write(record, now, &mut lines)?;
         }
         if !lines.is_empty() {
-            let (mut file, is_new) = self.file_of(&record::day(now))?;
-            file.seek(SeekFrom::End(0))?;
-            file.write_all(&member::pack(&lines)?)?;
-            file.sync_all()?;
-            if is_new && cfg!(unix) {
-                File::open(&self.directory)?.sync_all()?;
+            let (mut file, path) = self.file_of(&record::day(now), &known)?;
+            let begin = file.seek(SeekFrom::End(0))?;
+            let member = member::pack(&lines)?;
+            state.undone = Some((path.clone(), begin));
+            let flushed = file.write_all(&member).and_then(|()| file.sync_all());
+            let flushed =
+                if begin == 0 { flushed.and_then(|()| flush_directory(&self.directory)) } else { flushed };
+            if let Err(error) = flushed {
+                // A flush that succeeds later would not tell that these bytes were written.
+                if let Err(error) = state.undo() {
+                    tracing::error!(%error, "what was added to the archive last cannot be taken back yet");
+                }
+                return Err(error);
             }
+            state.undone = None;
+            known.file = Some((path, begin + member.len() as u64));
         }
-        *last = Some(records.iter().map(|record| record.message.id).collect());
+        known.ids = records.iter().map(|record| record.message.id).collect();
+        state.last = Some(known);
+        Ok(())
+    }
+}
+
+impl Progress {
+    fn undo(&mut self) -> io::Result<()> {
+        let Some((path, length)) = &self.undone else { return Ok(()) };
+        match OpenOptions::new().write(true).open(path) {
+            Ok(file) => file.set_len(*length).and_then(|()| file.sync_all())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.undone = None;
         Ok(())
     }
 }
@@ -142,6 +197,11 @@ fn place(name: &str) -> Option<(String, u32)> {
     }
 }
 
+/// Makes the names in a directory durable, where that is a thing to do.
+fn flush_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+}
+
 /// The last file of the last day.
 fn newest(directory: &Path) -> io::Result<Option<PathBuf>> {
     let mut newest = None;
@@ -154,8 +214,7 @@ fn newest(directory: &Path) -> io::Result<Option<PathBuf>> {
 
 /// Opens a file to continue it, with the messages of its last batch; nothing if it is damaged, or is none of ours.
 fn open(path: &Path) -> io::Result<Option<(File, HashSet<MessageId>)>> {
-    let opened = mend(path).and_then(|mut file| last_of(&mut file).map(|last| (file, last)));
-    match opened {
+    match mend(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             tracing::error!(file = %path.display(), %error, "the file is left as it is, and another one begun");
             Ok(None)
@@ -164,31 +223,30 @@ fn open(path: &Path) -> io::Result<Option<(File, HashSet<MessageId>)>> {
     }
 }
 
-/// Opens a file, and cuts off what a crash has left behind its last whole member. It is made if it is not there.
-fn mend(path: &Path) -> io::Result<File> {
+/// Opens a file, and cuts off what a crash has left behind its last whole member, whose messages are told. It is made if it
+/// is not there.
+fn mend(path: &Path) -> io::Result<(File, HashSet<MessageId>)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
     let length = file.metadata()?.len();
-    let end = member::ends(&mut file, length)?.last().map_or(0, |(_, end)| *end);
-    if end < length {
-        tracing::warn!(file = %path.display(), bytes = length - end, "the end of a batch is missing; it is cut off");
-        file.set_len(end)?;
+    let last = member::last(&mut file, length)?;
+    let mut ids = HashSet::new();
+    if !last.is_empty() {
+        file.seek(SeekFrom::Start(last.start))?;
+        let mut packed = Vec::new();
+        (&file).take(last.end - last.start).read_to_end(&mut packed)?;
+        ids = record::ids(&member::unpack(&packed)?)?;
+    }
+    // Only now: a member whose length is damaged may seem to be followed by something.
+    if last.end < length {
+        tracing::warn!(file = %path.display(), bytes = length - last.end, "the end of a batch is missing; it is cut off");
+        file.set_len(last.end)?;
         file.sync_all()?;
     }
-    Ok(file)
-}
-
-/// The messages of a file's last member.
-fn last_of(file: &mut File) -> io::Result<HashSet<MessageId>> {
-    let length = file.metadata()?.len();
-    let Some((begin, end)) = member::ends(file, length)?.pop() else { return Ok(HashSet::new()) };
-    file.seek(SeekFrom::Start(begin))?;
-    let mut packed = Vec::new();
-    file.take(end - begin).read_to_end(&mut packed)?;
-    record::ids(&member::unpack(&packed)?)
+    Ok((file, ids))
 }
 
 #[cfg(test)]

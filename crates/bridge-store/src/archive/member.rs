@@ -1,6 +1,9 @@
 //! One gzip member with its own length in its header, as RFC 1952 lets a field be added there.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::{
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    ops::Range,
+};
 
 use flate2::{Compression, GzBuilder, read::GzDecoder};
 
@@ -30,31 +33,57 @@ pub(super) fn unpack(member: &[u8]) -> io::Result<Vec<u8>> {
     unpacked.map_err(|_| damaged("its last batch is damaged")).map(|_| bytes)
 }
 
-/// Where the whole members of a file of this length begin and end. Behind the last one may be a part of another.
-pub(super) fn ends(file: &mut (impl Read + Seek), length: u64) -> io::Result<Vec<(u64, u64)>> {
-    let mut members = Vec::new();
-    let mut begin = 0;
-    while begin + HEAD as u64 <= length {
-        file.seek(SeekFrom::Start(begin))?;
+/// Where the last whole member of a file of this length begins and ends, or the file begins if there is none. Behind it may
+/// be a part of another, as a crash leaves it. A member that only seems not to be whole is damage, as is anything else.
+pub(super) fn last(file: &mut (impl Read + Seek), length: u64) -> io::Result<Range<u64>> {
+    let mut last = 0..0;
+    while last.end + HEAD as u64 <= length {
+        file.seek(SeekFrom::Start(last.end))?;
         let mut head = [0; HEAD];
         file.read_exact(&mut head)?;
         if head == [0; HEAD] {
             // Space was given to the file, and nothing written to it.
             break;
         }
-        let is_ours = head[..4] == [0x1f, 0x8b, 8, 4] && head[10..12] == [8, 0] && head[12..AT] == FIELD[..4];
         let [.., a, b, c, d] = head;
         let size = u64::from(u32::from_le_bytes([a, b, c, d]));
-        if !is_ours || size <= HEAD as u64 {
+        if !is_head(&head) || size <= HEAD as u64 {
             return Err(damaged("it holds something else than batches of this archive"));
         }
-        if begin + size > length {
+        if last.end + size > length {
             break;
         }
-        members.push((begin, begin + size));
-        begin += size;
+        last = last.end..last.end + size;
     }
-    Ok(members)
+    file.seek(SeekFrom::Start(last.end))?;
+    if is_whole(file) {
+        return Err(damaged("the length of a batch is damaged"));
+    }
+    file.seek(SeekFrom::Start(last.end))?;
+    if has_head_behind(file)? {
+        return Err(damaged("there are batches behind one that is not whole"));
+    }
+    Ok(last)
+}
+
+fn is_head(bytes: &[u8; HEAD]) -> bool {
+    bytes[..4] == [0x1f, 0x8b, 8, 4] && bytes[10..12] == [8, 0] && bytes[12..AT] == FIELD[..4]
+}
+
+/// Whether a member is here that can be unpacked to its end, whatever length it tells.
+fn is_whole(file: &mut impl Read) -> bool {
+    io::copy(&mut GzDecoder::new(BufReader::new(file)), &mut io::sink()).is_ok_and(|length| length > 0)
+}
+
+/// Whether a member begins somewhere behind the first byte.
+fn has_head_behind(file: &mut impl Read) -> io::Result<bool> {
+    let mut bytes = BufReader::new(file).bytes().skip(1);
+    let mut head = [0; HEAD];
+    bytes.try_fold(false, |found, byte| {
+        head.rotate_left(1);
+        head[HEAD - 1] = byte?;
+        Ok(found || is_head(&head))
+    })
 }
 
 fn damaged(what: &str) -> io::Error {

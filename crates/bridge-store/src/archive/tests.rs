@@ -101,6 +101,24 @@ async fn what_a_crash_has_left_of_a_batch_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_flipped_bit_takes_nothing_away() {
+    let whole = tempfile::tempdir().unwrap();
+    for n in 1..=3 {
+        add(&whole, &[n]).await.unwrap();
+    }
+    let bytes = fs::read(whole.path().join(FIRST)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(FIRST);
+    for bit in (0..bytes.len() * 8).step_by(5) {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, &flipped).unwrap();
+        let _ = mend(&file);
+        assert_eq!(fs::read(&file).unwrap(), flipped, "bit {bit}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_comes_again_is_kept_once() {
     let directory = tempfile::tempdir().unwrap();
     let archive = FileArchive::new(directory.path());
@@ -134,6 +152,30 @@ async fn what_was_not_written_here_is_left_alone_and_costs_nothing() {
         assert_eq!(ids(&directory), expected(&[1, 2, 3]));
         assert_eq!(newest(directory.path()).unwrap(), Some(directory.path().join(name("2026-09-21", 2))));
     }
+}
+
+/// Each batch costs the same, however much its file holds: what this archive has written it does not read again.
+#[tokio::test]
+async fn only_what_was_touched_is_looked_at_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(FIRST);
+    let archive = FileArchive::new(directory.path());
+    let append = async |n| archive.append(vec![record(n)], samples::at(0)).await.unwrap();
+    append(1).await;
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    append(2).await;
+    assert!(fs::read(&file).unwrap().len() > bytes.len());
+
+    // It is shorter now, or gone.
+    bytes[0] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    append(3).await;
+    assert_eq!(ids(&directory), expected(&[1, 3]));
+    fs::remove_file(&file).unwrap();
+    append(4).await;
+    assert_eq!(ids(&directory), expected(&[4]));
 }
 
 #[tokio::test]

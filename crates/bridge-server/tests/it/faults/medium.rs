@@ -1,13 +1,16 @@
 //! A disk that fails to write or to flush: nothing is confirmed that may not be there.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
+use bridge_core::{Archive, ArchiveRecord, StoreErrorKind};
+use bridge_store::FileArchive;
+use bridge_testkit::samples;
 use http::Method;
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::{Sender, answers_at_once, gets_what_it_waited_for, heals, park, ready, syscalls::Broken};
-use crate::bridge::{Data, Http, PATIENCE, Server, look_again};
+use crate::bridge::{Data, Http, PATIENCE, Server, look_again, stdout};
 
 const STOP: Duration = Duration::from_secs(10);
 const FLUSHES: &str = "fsync,fdatasync";
@@ -56,6 +59,36 @@ async fn one_read_that_fails_is_tried_again() {
     sender.lost_nothing(&server.url).await;
     let seen = broken.end();
     assert!(seen.iter().any(|call| call.contains("INJECTED")), "nothing was read from the disk");
+}
+
+#[tokio::test]
+async fn what_the_archive_could_not_flush_is_written_again() {
+    let data = Data::new();
+    let archive = FileArchive::new(&data.path());
+    let append = async |n| {
+        let record = ArchiveRecord { message: samples::message(n), deliveries: Vec::new() };
+        archive.append(vec![record], samples::at(0)).await
+    };
+    append(1).await.unwrap();
+    let file = std::fs::read_dir(data.path()).unwrap().next().unwrap().unwrap().path();
+    let before = std::fs::read(&file).unwrap();
+
+    // A flush that fails once: the next one would not tell.
+    let Some(broken) = Broken::begin_with(std::process::id(), "fsync", "error=EIO:when=1") else { return };
+    assert_eq!(append(2).await.unwrap_err().kind, StoreErrorKind::Unavailable);
+    drop(broken.end());
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    append(2).await.unwrap();
+
+    // And one that fails for a while, so that nothing can be taken back.
+    let broken = Broken::begin_with(std::process::id(), "fsync", "error=EIO").unwrap();
+    for _ in 0..2 {
+        assert_eq!(append(3).await.unwrap_err().kind, StoreErrorKind::Unavailable);
+    }
+    drop(broken.end());
+    append(3).await.unwrap();
+    let unpacked = Command::new("zcat").arg(file).output().unwrap();
+    assert_eq!(stdout(&unpacked).lines().count(), 3, "{}", stdout(&unpacked));
 }
 
 /// Breaks the disk under a sender and somebody who waits, and mends it, or cuts the power.

@@ -25,13 +25,18 @@ impl Broken {
     /// From now on the server's `calls` fail as `how` says, in the words of `strace --inject`. None if this is left out
     /// here.
     pub(super) fn begin(server: &Server, calls: &str, how: &str) -> Option<Self> {
+        Self::begin_with(server.id(), calls, how)
+    }
+
+    /// The same for any process.
+    pub(super) fn begin_with(process: u32, calls: &str, how: &str) -> Option<Self> {
         if Needed::Ptrace.is_left_out() {
             return None;
         }
         let seen = NamedTempFile::new().unwrap();
         let mut strace = Command::new("strace");
         strace.args(["-f", "-y", "-e", SEEN, "-e", &format!("inject={calls}:{how}"), "-o"]).arg(seen.path());
-        strace.args(["-p", &server.id().to_string()]).stdin(Stdio::null()).stderr(Stdio::piped());
+        strace.args(["-p", &process.to_string()]).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut tracer =
             strace.spawn().unwrap_or_else(|error| Needed::Ptrace.is_missing(&format!("strace: {error}")));
         let mut said = BufReader::new(tracer.stderr.take().unwrap());
