@@ -81,6 +81,10 @@ impl EventFilter {
         Self(names.into_iter().map(Into::into).collect())
     }
 
+    fn takes_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether it takes events of this kind.
     pub fn takes(&self, kind: &EventKind) -> bool {
         let name = kind.name();
@@ -88,13 +92,16 @@ impl EventFilter {
             Some(begin) => name.starts_with(begin),
             None => name == wanted,
         };
-        self.0.is_empty() || self.0.iter().any(fits)
+        self.takes_all() || self.0.iter().any(fits)
     }
 }
 
-/// Reads of the store that one gathering makes at most while nothing passes its filter: then its page is empty, and goes on
-/// behind them.
+/// Reads of the store that one gathering makes at most while little passes its filter: then its page is short, or empty, and
+/// goes on behind them.
 const READS: usize = 32;
+
+/// Events that are read at once, at the least, to find those that a filter takes.
+const LOOKED_THROUGH: usize = 256;
 
 /// Follows the log of one scope.
 #[derive(Debug)]
@@ -225,13 +232,11 @@ impl Follow {
         if self.gap.is_some() || !self.unread.is_empty() {
             return Ok(());
         }
-        if wait.is_zero() {
-            for _ in 0..READS {
-                self.read(limit).await?;
-                if !self.unread.is_empty() || self.told.is_some() || self.cut_off {
-                    break;
-                }
-            }
+        let limit = limit.max(1);
+        if self.told.is_none() {
+            self.look(limit).await?;
+        }
+        if wait.is_zero() || !self.unread.is_empty() {
             return Ok(());
         }
         let clock = Arc::clone(self.bridge.clock());
@@ -294,24 +299,44 @@ impl Follow {
         }
     }
 
-    /// Reads what the store holds after the last event that was read.
+    /// Reads what the store holds until there is no more, or it has looked for long enough.
+    async fn look(&mut self, limit: usize) -> Result<(), Fault> {
+        for _ in 0..READS {
+            let end = self.end;
+            self.read(limit).await?;
+            if self.told.is_some() || self.end == end || self.unread.len() == limit {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once what the store holds after the last event that was read, until `limit` are unread.
     async fn read(&mut self, limit: usize) -> Result<(), Fault> {
-        let page = self.bridge.log_page(self.scope, self.end, limit).await?;
+        let looked_through =
+            if self.filter.takes_all() { limit - self.unread.len() } else { limit.max(LOOKED_THROUGH) };
+        let page = self.bridge.log_page(self.scope, self.end, looked_through).await?;
         self.floor = page.floor;
         if self.end < page.floor {
+            // First what is before it.
+            if !self.unread.is_empty() {
+                return Ok(());
+            }
             self.gap = Some(Gap::Trimmed);
             self.cut_off = true;
             (self.next, self.end) = (page.head, page.head);
             return Ok(());
         }
-        self.end = if page.events.len() < limit {
-            self.told = Some(page.head.max(self.end));
-            page.head.max(self.end)
+        let all = page.events.len() < looked_through;
+        self.end = page.events.last().filter(|_| !all).map_or(page.head.max(self.end), |event| event.seq);
+        let mut wanted = page.events.into_iter().filter(|event| self.filter.takes(&event.kind));
+        let room = limit - self.unread.len();
+        self.unread.extend(wanted.by_ref().take(room));
+        if wanted.next().is_some() {
+            self.end = self.unread.last().map_or(self.end, |last| last.seq);
         } else {
-            page.events.last().map_or(self.end, |event| event.seq)
-        };
-        self.unread = page.events;
-        self.unread.retain(|event| self.filter.takes(&event.kind));
+            self.told = all.then_some(self.end);
+        }
         if self.unread.is_empty() {
             self.next = self.end;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bridge_core::{Cursor, Gap, LogId, Scope, Seq};
-use bridge_runtime::From;
+use bridge_runtime::{EventFilter, From};
 
 use super::{House, soon};
 
@@ -29,6 +29,35 @@ async fn pages_of_any_size_add_up_to_the_log() {
         }
         let expected: Vec<_> = whole.events.iter().map(|(event, _)| event.seq).collect();
         assert_eq!(seqs, expected, "pages of {size}");
+    }
+}
+
+#[tokio::test]
+async fn pages_with_a_filter_are_full_and_add_up() {
+    let house = House::open().await;
+    for n in 0..600 {
+        house.publish("hello").await;
+        if n % 50 == 0 {
+            house.bridge.pause_mailbox(house.agent(), "anna".parse().unwrap()).await.unwrap();
+            house.bridge.resume_mailbox(house.agent()).await.unwrap();
+        }
+    }
+    let filter = EventFilter::new(["mailbox.*"]);
+    for size in [1, 5, 8, 24, 100] {
+        let follow = house.bridge.follow(Scope::All, From::Floor).await.unwrap();
+        let mut follow = follow.only(filter.clone());
+        let mut seqs = Vec::new();
+        loop {
+            follow.gather(size, Duration::ZERO).await.unwrap();
+            let page = follow.hand_out().await.unwrap();
+            assert_eq!(page.events.len(), size.min(24 - seqs.len()), "pages of {size}");
+            seqs.extend(page.events.iter().map(|(event, _)| event.seq));
+            if page.events.is_empty() {
+                assert_eq!(page.next, page.head);
+                break;
+            }
+        }
+        assert!(seqs.is_sorted_by(|before, after| before < after), "pages of {size}: {seqs:?}");
     }
 }
 
