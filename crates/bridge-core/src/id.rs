@@ -242,7 +242,7 @@ impl From<&Name> for String {
 
 /// A text that is not a [`Name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 255 bytes and no control characters, this one has {len} bytes")]
+#[error("a name has 1 to 255 bytes and no control characters, this one has {len}")]
 pub struct InvalidName {
     /// Length of the refused text in bytes.
     pub len: usize,

@@ -251,7 +251,7 @@ pub enum MailboxError {
         leased: u32,
     },
     /// As many mailboxes are there as may be.
-    #[error("{limit} mailboxes are there, and no more may be")]
+    #[error("no more mailboxes may be there than {limit}")]
     TooMany {
         /// The limit.
         limit: usize,

@@ -159,13 +159,13 @@ pub enum PublishError {
     #[error("there is no mailbox {0}")]
     UnknownMailbox(Address),
     /// As many mailboxes are there as may be.
-    #[error("{limit} mailboxes are there, and no more may be")]
+    #[error("no more mailboxes may be there than {limit}")]
     TooManyMailboxes {
         /// The limit.
         limit: usize,
     },
     /// As much waits in all mailboxes together as may.
-    #[error("{limit} messages wait, and no more may")]
+    #[error("no more messages may wait than {limit}")]
     TooManyPending {
         /// The limit.
         limit: usize,
@@ -173,7 +173,7 @@ pub enum PublishError {
         retry_after: Duration,
     },
     /// The recipient has as much waiting as it may have.
-    #[error("{depth} messages wait in {mailbox}, and no more may")]
+    #[error("{mailbox} is full: {depth} waiting")]
     MailboxFull {
         /// The full mailbox.
         mailbox: Address,

@@ -160,19 +160,19 @@ pub enum ReceiveError {
     #[error("{0} is read by a cursor and hands out no leases")]
     NotLeased(Address),
     /// It names no mailbox, or more than it may.
-    #[error("a receive names 1 to {most} mailboxes")]
+    #[error("a receive names at least one mailbox, and no more than {most}")]
     MailboxCount {
         /// The most.
         most: usize,
     },
     /// As many mailboxes are there as may be.
-    #[error("{limit} mailboxes are there, and no more may be")]
+    #[error("no more mailboxes may be there than {limit}")]
     TooManyMailboxes {
         /// The limit.
         limit: usize,
     },
     /// As many receives wait as may.
-    #[error("{limit} receives wait, and no more may")]
+    #[error("no more receives may wait than {limit}")]
     TooManyWaiting {
         /// The limit.
         limit: usize,

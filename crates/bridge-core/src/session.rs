@@ -48,13 +48,13 @@ pub enum SessionError {
     #[error("session {0} is closed")]
     Closed(SessionId),
     /// As many sessions are open as may be.
-    #[error("{limit} sessions are open, and no more may be")]
+    #[error("no more sessions may be open than {limit}")]
     TooMany {
         /// The limit.
         limit: usize,
     },
     /// The title is too long, or is not plain text.
-    #[error("a title has at most {most} characters, none of them a control character")]
+    #[error("a title has no more characters than {most}, none of them a control character")]
     InvalidTitle {
         /// The limit.
         most: usize,

@@ -176,7 +176,7 @@ pub enum SettleError {
     #[error("the delivery is of another conversation than the answer")]
     OtherMailbox,
     /// What was said about the delivery is too long.
-    #[error("{field} is longer than {most} bytes")]
+    #[error("{field} has more bytes than {most}")]
     TooLong {
         /// `progress` or `reason`.
         field: &'static str,

@@ -71,7 +71,7 @@ pub enum TaskError {
     #[error("there is no mailbox {0}")]
     UnknownMailbox(Address),
     /// As many tasks are open as may be.
-    #[error("{limit} tasks are open, and no more may be")]
+    #[error("no more tasks may be open than {limit}")]
     TooMany {
         /// The limit.
         limit: usize,

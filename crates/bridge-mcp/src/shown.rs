@@ -63,7 +63,7 @@ pub(crate) fn text_of(message: Option<&Message>) -> String {
     match (bridge_protocol::text_of(payload), std::str::from_utf8(payload)) {
         (Some(text), _) => visible(&text),
         (None, Ok(json)) => visible(json),
-        (None, Err(_)) => format!("[{} bytes that are not text]", payload.len()),
+        (None, Err(_)) => format!("[not text, {} B]", payload.len()),
     }
 }
 

@@ -384,9 +384,10 @@ fn sent_at(id: MessageId, message: Option<&bridge_core::Message>) -> Time {
 impl NextPoll {
     fn new(directive: &Directive) -> Self {
         let delay_seconds = as_count(directive.delay.as_millis().div_ceil(1_000));
+        let unit = if delay_seconds == 1 { "second" } else { "seconds" };
         let (action, message) = match directive.action {
             Action::Process => ("process_messages", "Process these messages first".to_owned()),
-            Action::WaitAgain => ("poll_again", format!("Check again in {delay_seconds} seconds")),
+            Action::WaitAgain => ("poll_again", format!("Check again in {delay_seconds} {unit}")),
             Action::EndTurn => ("stop", "Stop checking".to_owned()),
         };
         Self { action: action.to_owned(), delay_seconds, message }
@@ -399,6 +400,23 @@ impl Told {
             action: directive.action.as_str().to_owned(),
             delay_ms: as_count(directive.delay.as_millis()),
             reason: directive.reason.as_str().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_second_is_told_as_one() {
+        for (millis, told) in [(1, "Check again in 1 second"), (1_001, "Check again in 2 seconds")] {
+            let directive = Directive {
+                action: Action::WaitAgain,
+                delay: Duration::from_millis(millis),
+                reason: DirectiveReason::Quiet,
+            };
+            assert_eq!(NextPoll::new(&directive).message, told);
         }
     }
 }

@@ -39,7 +39,7 @@ async fn payloads_that_are_no_text_are_shown_as_what_they_are() {
     let got =
         server.modern("a").call("get_pending_messages", json!({"session_id": session.to_string()})).await;
     assert_eq!(got["messages"][0]["message"], r#"{"n": 1}"#);
-    assert_eq!(got["messages"][1]["message"], "[2 bytes that are not text]");
+    assert_eq!(got["messages"][1]["message"], "[not text, 2 B]");
 }
 
 fn size(result: &Value) -> usize {

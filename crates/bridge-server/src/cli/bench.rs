@@ -229,7 +229,7 @@ fn told(measured: &Measured) -> String {
     let schedule = measured.rate.map(|rate| format!(", {rate} a second")).unwrap_or_default();
     let rows: Vec<_> = measured.times.iter().map(Times::row).collect();
     let mut text = format!(
-        "{what}: {clients} clients{schedule}, {bytes} bytes a message, {seconds:.1} s\n\n\
+        "{what}: {clients} at once{schedule}, {bytes} B a message, {seconds:.1} s\n\n\
          {operations_per_second:.0} operations a second, {operations} in all"
     );
     if !rows.is_empty() {
@@ -237,8 +237,7 @@ fn told(measured: &Measured) -> String {
             &format!("\n\n{}", table(["MILLISECONDS", "MEAN", "P50", "P90", "P99", "P99.9", "MAX"], &rows));
     }
     if *behind > 0 {
-        text +=
-            &format!("\n\n{behind} operations were due and did not begin: the bridge is slower than that");
+        text += &format!("\n\nDue and not begun: {behind}. The bridge is slower than that");
     }
     if let Some(server) = &measured.server {
         text += &format!("\n\n{}", server.told());
