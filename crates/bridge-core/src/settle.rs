@@ -129,7 +129,9 @@ pub struct Settled {
     /// Whether the same was said before, and nothing was changed.
     pub already_done: bool,
     /// The answer that was published.
-    pub reply: Option<Published>,
+    pub reply: Option<MessageId>,
+    /// What came of the answer; none if it was given before and has been removed since: then nothing else is known of it.
+    pub published: Option<Published>,
     /// The covered deliveries that this answer did not settle.
     pub not_covered: Vec<NotCovered>,
     /// The sender has asked for the delivery back.

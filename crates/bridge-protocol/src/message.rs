@@ -166,16 +166,19 @@ pub struct SendMessage {
 pub struct Published {
     /// The message; on a repetition the first one.
     pub message_id: String,
-    /// Its place in the log.
-    pub seq: u64,
+    /// Its place in the log; not there if it is an answer that was given before and has been removed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
     /// The same place, to resume reading after it.
-    pub cursor: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// Whether the idempotency key was known, and nothing was stored.
     pub duplicate: bool,
-    /// The first 20 deliveries it made.
+    /// The first 20 deliveries it made, as far as they are known.
     pub deliveries: Vec<Routed>,
-    /// How many it made in all.
-    pub delivery_count: u32,
+    /// How many it made in all; not there where its place is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_count: Option<u32>,
     /// How many deliveries wait in the recipient's mailbox, this one included.
     pub depth: u32,
     /// Who takes from the recipient's mailbox.
@@ -221,17 +224,31 @@ impl Published {
     pub fn new(log: LogId, published: &core::Published) -> Self {
         Self {
             message_id: published.message.to_string(),
-            seq: published.seq.0,
-            cursor: Cursor { log, seq: published.seq }.to_string(),
+            seq: Some(published.seq.0),
+            cursor: Some(Cursor { log, seq: published.seq }.to_string()),
             duplicate: published.duplicate,
             deliveries: published
                 .deliveries
                 .iter()
                 .map(|routed| Routed { id: routed.delivery.to_string(), mailbox: routed.mailbox.to_string() })
                 .collect(),
-            delivery_count: published.delivery_count,
+            delivery_count: Some(published.delivery_count),
             depth: published.depth,
             presence: published.presence.as_ref().map(Into::into),
+        }
+    }
+
+    /// The wire's form of an answer that was given before, and of which nothing else is known any more.
+    pub fn removed(message: core::MessageId) -> Self {
+        Self {
+            message_id: message.to_string(),
+            seq: None,
+            cursor: None,
+            duplicate: true,
+            deliveries: Vec::new(),
+            delivery_count: None,
+            depth: 0,
+            presence: None,
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     delivery::{DeadReason, Delivery, Grant, GrantEnd, Lease, OutcomeKind, ReturnReason, State},
     event::EventKind,
     id::{DeliveryId, MessageId, Name},
-    log::Seq,
     policy::LateAck,
     publish::{Publish, Published, Routed},
     settle::{NotCovered, Outcome, Proof, Reply, Settle, SettleError, Settled},
@@ -99,6 +98,7 @@ impl Shard {
             until: None,
             already_done: false,
             reply: None,
+            published: None,
             not_covered: Vec::new(),
             cancel_requested: self.live(id).cancel_requested,
         };
@@ -246,7 +246,8 @@ impl Shard {
             state: delivery.state,
             until: None,
             already_done: true,
-            reply: delivery.reply.map(|reply| self.published_before(reply)),
+            reply: delivery.reply,
+            published: delivery.reply.and_then(|reply| self.published_before(reply)),
             not_covered,
             cancel_requested: delivery.cancel_requested,
         }
@@ -311,7 +312,8 @@ impl Shard {
             ..Publish::new(reply.id, from, to, reply.payload)
         };
         let answer = (reply.id, reply.fingerprint);
-        settled.reply = Some(self.accept(Author::Sender, publish, route, now, step));
+        settled.reply = Some(reply.id);
+        settled.published = Some(self.accept(Author::Sender, publish, route, now, step));
         self.finish(settled.delivery, OutcomeKind::Answer, Some(answer), now, step);
         for (position, proof) in covers.iter().enumerate() {
             match self.judge_cover(proof, &delivery, reply.fingerprint, now) {
@@ -412,14 +414,15 @@ impl Shard {
         }
     }
 
-    fn published_before(&self, reply: MessageId) -> Published {
+    /// What came of an answer that was given before, unless its rows have been removed.
+    fn published_before(&self, reply: MessageId) -> Option<Published> {
         let sent = self.find(DeliveryId::of(reply, 0));
         let seq = match (&sent, self.cold.get(&RowKey::Message(reply))) {
             (Some(sent), _) => sent.seq,
             (None, Some(Row::Message(message))) => message.seq,
-            _ => Seq::default(),
+            _ => return None,
         };
-        Published {
+        Some(Published {
             message: reply,
             seq,
             duplicate: true,
@@ -430,7 +433,7 @@ impl Shard {
                 .into_iter()
                 .collect(),
             depth: 0,
-        }
+        })
     }
 }
 

@@ -145,8 +145,8 @@ pub(super) async fn send_response(given: JsonObject, call: &Call<'_>) -> Result<
 }
 
 fn answered(settled: Settled, covers: &[Covered], session: Option<String>, call: &Call<'_>) -> Answered {
-    let reply = settled.reply.as_ref();
-    let mailbox = reply.and_then(|reply| reply.deliveries.first()).map(|routed| &routed.mailbox);
+    let routed = settled.published.as_ref().and_then(|published| published.deliveries.first());
+    let mailbox = routed.map(|routed| &routed.mailbox);
     let not_covered = settled.not_covered.into_iter().map(|one| {
         let message_id =
             covers.get(one.position).map_or_else(String::new, |covered| covered.message_id.clone());
@@ -158,7 +158,7 @@ fn answered(settled: Settled, covers: &[Covered], session: Option<String>, call:
         response_sent: true,
         timestamp: Time(call.bridge.now()).to_string(),
         session_id: mailbox.and_then(bridge_core::Address::session).map(|id| id.to_string()).or(session),
-        response_id: reply.map(|reply| reply.message.to_string()),
+        response_id: settled.reply.map(|reply| reply.to_string()),
         already_done: settled.already_done,
         not_covered: not_covered.collect(),
         what_to_do: "Answer the other messages you hold, then call wait_for_messages again.".to_owned(),

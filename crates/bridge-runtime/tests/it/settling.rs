@@ -50,11 +50,11 @@ async fn an_answer_tells_which_of_what_it_covers_it_did_not() {
     let positions: Vec<_> = settled.not_covered.iter().map(|not| not.position).collect();
     assert_eq!(positions, [0, 1]);
     assert_eq!(settled.not_covered[0].error, SettleError::UnknownToken);
-    let reply = settled.reply.unwrap().message;
+    let reply = settled.reply.unwrap();
 
     let again = house.bridge.settle(token(0), answer).await.unwrap();
     assert!(again.already_done);
-    assert_eq!(again.reply.unwrap().message, reply);
+    assert_eq!(again.reply.unwrap(), reply);
     received.handover.complete();
 }
 
@@ -91,7 +91,7 @@ async fn a_repeated_answer_is_told_where_the_first_one_is() {
     let mut first = Vec::new();
     for token in [&token, &to_nobody] {
         let settled = house.bridge.settle(Credential::Token(token.clone()), answer.clone()).await.unwrap();
-        first.push(settled.reply.unwrap());
+        first.push(settled.published.unwrap());
     }
     assert_eq!(first.iter().map(|reply| reply.deliveries.len()).collect::<Vec<_>>(), [1, 0]);
     house.bridge.read(house.session, Seq::MAX).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_repeated_answer_is_told_where_the_first_one_is() {
     for _ in 0..2 {
         for (token, first) in [&token, &to_nobody].into_iter().zip(&first) {
             let again = house.bridge.settle(Credential::Token(token.clone()), answer.clone()).await.unwrap();
-            let again = again.reply.unwrap();
+            let again = again.published.unwrap();
             assert_eq!((again.message, again.seq), (first.message, first.seq));
             assert_eq!((&again.deliveries, again.delivery_count), (&first.deliveries, first.delivery_count));
         }

@@ -223,7 +223,7 @@ impl Oracle {
                     hold!("I11", covered_by == Some(reply.id), "{covered} is answered by {covered_by:?}");
                 }
             }
-            let is_queued = settled.reply.as_ref().is_some_and(|reply| reply.delivery_count > 0);
+            let is_queued = settled.published.as_ref().is_some_and(|reply| reply.delivery_count > 0);
             if is_queued {
                 self.confirmed.insert(reply.id);
                 self.kept(disk, reply.id)?;

@@ -125,8 +125,9 @@ impl Stage {
         if let Some(until) = settled.until {
             let _ = write!(text, " until={}", since_start(until));
         }
-        if let Some(reply) = &settled.reply {
-            let _ = write!(text, ", reply {}", self.name(reply.message));
+        if let Some(reply) = settled.reply {
+            let removed = if settled.published.is_none() { ", which was removed" } else { "" };
+            let _ = write!(text, ", reply {}{removed}", self.name(reply));
         }
         for not in &settled.not_covered {
             let _ = write!(text, ", not covered {}: {}", not.position + 1, self.settle_error(&not.error));

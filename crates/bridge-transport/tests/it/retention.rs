@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Server, request, until};
 
@@ -57,6 +57,27 @@ async fn a_delivery_whose_message_is_gone_says_so_and_is_not_redriven() {
         server.get(&path).await.status == 404
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_removed_is_told_again_by_its_id_alone() {
+    let server = Server::start().await;
+    let body = r#"{"from": "anonymous", "to": "worker", "type": "notification", "payload": 1}"#;
+    let sent = server.post("/api/send", body).await.json();
+    let taken = server.post("/api/receive", r#"{"mailbox": "worker"}"#).await.json();
+    let answer = json!({"token": taken["deliveries"][0]["token"], "outcome": "answer", "reply": "yes"});
+    let first = server.post("/api/settle", &answer.to_string()).await.json();
+    assert!(first["reply"]["seq"].is_u64() && first["reply"]["delivery_count"] == 0, "{first}");
+    let again = server.post("/api/settle", &answer.to_string()).await.json();
+    assert_eq!(again["reply"]["seq"], first["reply"]["seq"]);
+
+    let path = format!("/api/deliveries/{}", sent["deliveries"][0]["id"].as_str().unwrap());
+    pass(&server, &path, |shown| shown["message_gone"] == true).await;
+    let again = server.post("/api/settle", &answer.to_string()).await.json();
+    assert_eq!((&again["already_done"], &again["state"]), (&json!(true), &json!("done")));
+    let known =
+        json!({"message_id": first["reply"]["message_id"], "duplicate": true, "deliveries": [], "depth": 0});
+    assert_eq!(again["reply"], known);
 }
 
 #[tokio::test]

@@ -149,13 +149,14 @@ fn told(bridge: &Bridge, settled: Settled, covers: &[String]) -> wire::Settled {
         let token = covers.get(not_covered.position)?.clone();
         Some(NotCovered { token, error: Refusal::from(not_covered.error).into_problem() })
     });
+    let published = settled.published.as_ref().map(|published| Published::new(bridge.log_id(), published));
     wire::Settled {
         state: settled.state.as_str().to_owned(),
         delivery_id: settled.delivery.to_string(),
         message_id: settled.message.to_string(),
         lease_until: settled.until.map(Into::into),
         already_done: settled.already_done,
-        reply: settled.reply.as_ref().map(|reply| Published::new(bridge.log_id(), reply)),
+        reply: published.or_else(|| settled.reply.map(Published::removed)),
         not_covered: not_covered.collect(),
         cancel_requested: settled.cancel_requested,
     }
