@@ -234,6 +234,8 @@ impl Shard {
     pub fn handle_timeout(&mut self, now: Timestamp, step: &mut Step) {
         self.trim();
         let full = step.changes.len() + self.policy.max_rows;
+        self.end_pauses(now);
+        self.serve_dirty(now, step);
         while step.changes.len() < full {
             let Some(timer) = self.timers.pop_due(now) else { break };
             self.fire(timer, now, step);

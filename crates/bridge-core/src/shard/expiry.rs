@@ -17,16 +17,22 @@ use crate::{
 };
 
 impl Shard {
-    /// A pause is over. A scheduled message takes its place now.
+    /// Puts what has been in back-off for long enough in line again. That changes no row, so it is done at once: nothing is passed
+    /// any more, whatever else is due.
+    pub(super) fn end_pauses(&mut self, now: Timestamp) {
+        while let Some(id) = self.timers.pop_pause(now) {
+            let skips = |inbox: &Inbox| inbox.row.settings.backoff == Backoff::Skips;
+            let passed = |delivery: &Delivery| self.inboxes.get(&delivery.mailbox).is_some_and(skips);
+            if fault!(PassedForGood) && self.deliveries.get(id).as_ref().is_some_and(passed) {
+                continue;
+            }
+            self.reindex(id, now);
+        }
+    }
+
+    /// A scheduled message takes its place now.
     pub(super) fn become_visible(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
         let Some(delivery) = self.deliveries.get(id) else { return };
-        if delivery.place.is_some() {
-            let skips = |inbox: &Inbox| inbox.row.settings.backoff == Backoff::Skips;
-            if fault!(PassedForGood) && self.inboxes.get(&delivery.mailbox).is_some_and(skips) {
-                return;
-            }
-            return self.reindex(id, now);
-        }
         if self.is_purged(&delivery) {
             return self.withdraw(id, now, step);
         }

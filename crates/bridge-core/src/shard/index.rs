@@ -89,9 +89,10 @@ impl Shard {
         self.pending += usize::from(delivery.state != State::Leased);
         match (delivery.state, &delivery.grant) {
             (State::Leased, Some(grant)) => self.index_lease(delivery, grant),
-            (State::Pending { visible_at }, _) if visible_at > now || delivery.place.is_none() => {
+            (State::Pending { visible_at }, _) if delivery.place.is_none() => {
                 self.timers.set(visible_at, Timer::Visible(id));
             }
+            (State::Pending { visible_at }, _) if visible_at > now => self.timers.set_pause(visible_at, id),
             _ => {}
         }
         if let Some(inbox) = self.inboxes.get_mut(&delivery.mailbox) {
@@ -136,7 +137,10 @@ impl Shard {
         self.pending -= usize::from(delivery.state != State::Leased);
         match (delivery.state, &delivery.grant) {
             (State::Leased, Some(grant)) => self.unindex_lease(delivery, grant),
-            (State::Pending { visible_at }, _) => self.timers.clear(visible_at, Timer::Visible(id)),
+            (State::Pending { visible_at }, _) if delivery.place.is_none() => {
+                self.timers.clear(visible_at, Timer::Visible(id));
+            }
+            (State::Pending { visible_at }, _) => self.timers.clear_pause(visible_at, id),
             _ => {}
         }
         if let Some(inbox) = self.inboxes.get_mut(&delivery.mailbox) {

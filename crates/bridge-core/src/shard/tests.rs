@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use super::*;
 use crate::{
-    Class, Limits, SetMailbox,
+    Backoff, Class, Limits, SetMailbox,
     message::Priority,
     publish::Publish,
     receive::{Granted, Receive},
+    settle::{Outcome, Proof, Settle},
 };
 
 const BEGIN: Timestamp = Timestamp::from_millis(1_000);
@@ -160,4 +161,51 @@ fn who_may_have_nothing_is_told_so_at_once() {
     shard.inboxes.values_mut().for_each(|inbox| inbox.lanes.granted = 7);
     let granted = take(&mut shard, 4, receive(4, "worker"), BEGIN);
     assert_eq!(granted[0].message, MessageId((MANY + 202) << 64));
+}
+
+/// A mailbox that lets pass what is in back-off, with as many messages of one key as there are pauses: each was returned for its
+/// pause, in seconds.
+fn paused(policy: Policy, pauses: &[u64]) -> Shard {
+    let mut shard = Shard::new(policy, 1, 7);
+    let skips = SetMailbox { backoff: Some(Backoff::Skips), ..SetMailbox::new(address("worker")) };
+    tell(&mut shard, 0, Command::SetMailbox(skips), BEGIN);
+    for n in 1..=pauses.len() as u128 {
+        tell(&mut shard, 0, Command::Publish(message(n, "worker")), BEGIN);
+    }
+    for pause in pauses {
+        let granted = take(&mut shard, 1, receive(*pause, "worker"), BEGIN);
+        let proof = Proof::Lease(granted[0].delivery, granted[0].lease);
+        let outcome = Outcome::Nack { delay: Some(Duration::from_secs(*pause)), error: None };
+        tell(&mut shard, 1, Command::Settle(Settle { proof, outcome }), BEGIN);
+    }
+    shard
+}
+
+#[test]
+fn a_pause_that_is_over_is_seen_before_all_else_that_is_due() {
+    let mut shard = paused(Policy { max_rows: 2, ..Policy::default() }, &[5]);
+    tell(&mut shard, 0, Command::Publish(message(2, "worker")), BEGIN);
+    for n in 3..=12 {
+        let publish = Publish { ttl: Some(Duration::from_secs(1)), ..message(n, "other") };
+        tell(&mut shard, 0, Command::Publish(publish), BEGIN);
+    }
+    let later = BEGIN + Duration::from_secs(60);
+    shard.handle_timeout(later, &mut Step::new());
+    assert!(shard.next_timeout().is_some_and(|at| at <= later), "more is due than one step does");
+    assert_eq!(take(&mut shard, 2, receive(2, "worker"), later)[0].message, MessageId(1 << 64));
+}
+
+#[test]
+fn of_pauses_that_are_over_together_the_first_in_line_is_the_first() {
+    let mut shard = paused(Policy::default(), &[5, 3]);
+    let waiting = Receive { wait: Duration::from_secs(60), ..receive(9, "worker") };
+    tell(&mut shard, 9, Command::Receive(waiting), BEGIN);
+    let mut step = Step::new();
+    shard.handle_timeout(BEGIN + Duration::from_secs(10), &mut step);
+    match step.effects.pop() {
+        Some(Effect::Answer(_, Answer::Received(Ok(received)))) => {
+            assert_eq!(received.granted[0].message, MessageId(1 << 64));
+        }
+        other => panic!("{other:?}"),
+    }
 }

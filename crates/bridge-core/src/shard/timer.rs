@@ -18,7 +18,7 @@ pub(super) enum Timer {
     LeaseEnd(Lease),
     /// The answers that told of a batch were lost, and nobody has repeated the attempt.
     AnswerLost(Lease),
-    /// A pause is over, or a scheduled message is due.
+    /// A scheduled message is due.
     Visible(DeliveryId),
     /// A message has had its time.
     Expire(DeliveryId),
@@ -44,24 +44,42 @@ pub(super) enum Timer {
 
 /// Timers in the order they become due.
 #[derive(Debug, Default)]
-pub(super) struct Timers(BTreeSet<(Timestamp, Timer)>);
+pub(super) struct Timers {
+    due: BTreeSet<(Timestamp, Timer)>,
+    /// The ends of back-offs. They have an order of their own, for they come before everything else that is due.
+    pauses: BTreeSet<(Timestamp, DeliveryId)>,
+}
 
 impl Timers {
     pub(super) fn first(&self) -> Option<Timestamp> {
-        self.0.first().map(|(at, _)| *at)
+        let due = self.due.first().map(|(at, _)| *at);
+        due.into_iter().chain(self.pauses.first().map(|(at, _)| *at)).min()
     }
 
     pub(super) fn set(&mut self, at: Timestamp, timer: Timer) {
-        self.0.insert((at, timer));
+        self.due.insert((at, timer));
     }
 
     pub(super) fn clear(&mut self, at: Timestamp, timer: Timer) {
-        self.0.remove(&(at, timer));
+        self.due.remove(&(at, timer));
     }
 
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<Timer> {
-        self.0.first().filter(|(at, _)| *at <= now)?;
-        self.0.pop_first().map(|(_, timer)| timer)
+        self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.pop_first().map(|(_, timer)| timer)
+    }
+
+    pub(super) fn set_pause(&mut self, until: Timestamp, delivery: DeliveryId) {
+        self.pauses.insert((until, delivery));
+    }
+
+    pub(super) fn clear_pause(&mut self, until: Timestamp, delivery: DeliveryId) {
+        self.pauses.remove(&(until, delivery));
+    }
+
+    pub(super) fn pop_pause(&mut self, now: Timestamp) -> Option<DeliveryId> {
+        self.pauses.first().filter(|(until, _)| *until <= now)?;
+        self.pauses.pop_first().map(|(_, delivery)| delivery)
     }
 }
 

@@ -215,10 +215,9 @@ impl Oracle {
             });
             let free = same.unwrap_or_else(|| {
                 self::delivery(world.disk(), *other).is_some_and(|other| {
-                    // What went back once may be passed until its turn is looked at again, which can take further steps. Of
-                    // what is not pending any more the row tells what became of it later in this one.
+                    // Of what is not pending any more the row tells what became of it later in this step.
                     let passed = match other.state {
-                        State::Pending { visible_at } => visible_at > at || other.attempt > 0,
+                        State::Pending { visible_at } => visible_at > at,
                         _ => true,
                     };
                     // It may have been given another time after that.
