@@ -12,7 +12,7 @@ use bridge_transport::{InvalidSetting, Settings};
 use clap::ValueEnum;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
 use crate::telemetry::{LogFormat, parse_level};
@@ -79,6 +79,9 @@ impl Default for Config {
 /// [retention]                                # by type of message
 /// default = "medium"                         # immediate, short, medium, long or permanent
 /// order = { keep = "long", archive = true }
+///
+/// [retention.types]                          # the same, and the one place for a type that is called `default`
+/// default = { keep = "short" }
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
@@ -198,14 +201,97 @@ impl<'de> Visitor<'de> for Types {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Retention, M::Error> {
         let mut retention = Retention::default();
         while let Some(kind) = map.next_key::<String>()? {
-            if kind == "default" {
-                retention.default = Some(map.next_value()?);
-            } else {
-                let kind = Name::new(&kind).map_err(M::Error::custom)?;
-                retention.types.push((kind, map.next_value()?));
+            match &*kind {
+                "default" => retention.default = Some(map.next_value()?),
+                "types" => retention.types.extend(map.next_value::<Named>()?.0),
+                _ => retention.types.push((name(&kind)?, map.next_value()?)),
             }
         }
         Ok(retention)
+    }
+}
+
+fn name<E: Error>(kind: &str) -> Result<Name, E> {
+    Name::new(kind).map_err(E::custom)
+}
+
+/// What stands under `types`: a table of types, whatever they are called; or, as under any other name, what becomes of messages
+/// of the type that is called so.
+struct Named(Vec<(Name, TypeRetention)>);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(NamedTypes)
+    }
+}
+
+struct NamedTypes;
+
+impl<'de> Visitor<'de> for NamedTypes {
+    type Value = Named;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Types.expecting(f)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Named, M::Error> {
+        let (mut types, mut keep, mut archive) = (Vec::new(), None, None);
+        while let Some(kind) = map.next_key::<String>()? {
+            let said = match &*kind {
+                "keep" | "archive" => map.next_value()?,
+                _ => Said::Type(map.next_value()?),
+            };
+            match said {
+                Said::Type(rule) => types.push((name(&kind)?, rule)),
+                Said::Keep(given) if kind == "keep" => keep = Some(given),
+                Said::Archive(given) if kind == "archive" => archive = Some(given),
+                _ => return Err(M::Error::custom(format_args!("`{kind}` has the value of another word"))),
+            }
+        }
+        match (keep, archive) {
+            (Some(keep), archive) => {
+                let rule = TypeRetention { keep, archive: archive.unwrap_or_default() };
+                types.push((Name::from_static("types"), rule));
+            }
+            (None, Some(_)) => return Err(M::Error::missing_field("keep")),
+            (None, None) => {}
+        }
+        Ok(Named(types))
+    }
+}
+
+/// What stands for a type, or for a word of the one that is called `types`.
+enum Said {
+    Type(TypeRetention),
+    Keep(Keep),
+    Archive(bool),
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Values)
+    }
+}
+
+struct Values;
+
+impl<'de> Visitor<'de> for Values {
+    type Value = Said;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what becomes of a type of messages")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Said, M::Error> {
+        TypeRetention::deserialize(MapAccessDeserializer::new(map)).map(Said::Type)
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Said, E> {
+        Keep::deserialize(word.into_deserializer()).map(Said::Keep)
+    }
+
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<Said, E> {
+        Ok(Said::Archive(flag))
     }
 }
 
@@ -406,6 +492,44 @@ mod tests {
             ("[retention]\norder = { kept = 'long' }", "unknown field `kept`"),
             ("[retention]\n'' = { keep = 'long' }", "a name has 1 to 255 bytes"),
             ("archive = 'tape'", "unknown variant `tape`"),
+        ] {
+            let error = Layer::parse(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_type_may_be_called_like_a_word_of_the_table() {
+        let keeps = |text: &str, kind| {
+            let config = Layer::parse(text).unwrap().over(Config::default());
+            let RetentionRule { retention, archive } = config.retentions.of(&Name::from_static(kind));
+            (retention.as_str(), archive)
+        };
+        let text = "[retention]\ndefault = 'short'\n[retention.types]\n\
+                    default = { keep = 'long', archive = true }\n\
+                    keep = { keep = 'permanent' }\ntypes = { keep = 'immediate' }";
+        assert_eq!((keeps(text, "default"), keeps(text, "other")), (("long", true), ("short", false)));
+        assert_eq!((keeps(text, "keep").0, keeps(text, "types").0), ("permanent", "immediate"));
+        // As under any other name.
+        for text in
+            ["[retention]\ntypes = { keep = 'long' }", "[retention.types]\nkeep = 'long'\narchive = false"]
+        {
+            assert_eq!((keeps(text, "types"), keeps(text, "keep")), (("long", false), ("medium", false)));
+        }
+        for (text, expected) in [
+            ("[retention.types]\norder = 'long'", "line 2, `order = 'long'`: invalid type: string \"long\""),
+            (
+                "[retention.types]\n\norder = { kept = 'long' }",
+                "line 3, `order = { kept = 'long' }`: unknown field `kept`",
+            ),
+            (
+                "[retention.types]\n\nkeep = 'often'",
+                "line 3, `keep = 'often'`: messages are kept immediate, short",
+            ),
+            ("[retention.types]\nkeep = true", "`keep` has the value of another word"),
+            ("[retention.types]\narchive = true", "missing field `keep`"),
+            ("[retention.types]\n'' = { keep = 'long' }", "a name has 1 to 255 bytes"),
+            ("[retention]\ntypes = 'long'", "line 2, `types = 'long'`: invalid type: string"),
         ] {
             let error = Layer::parse(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
