@@ -245,6 +245,8 @@ pub enum Index {
     },
     /// Sessions that were closed up to a time, those that were closed first before all others. Damaged ones are left out.
     ClosedSessions {
+        /// Only those behind this one's end, the last of the page before; of equal ends those with a greater id.
+        after: Option<(Timestamp, SessionId)>,
         /// The time, itself included.
         until: Timestamp,
     },

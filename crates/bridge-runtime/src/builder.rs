@@ -1,6 +1,7 @@
 //! Choosing the parts of a bridge, and starting it.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Weak, atomic::AtomicU64},
     time::Duration,
 };
@@ -130,7 +131,14 @@ impl Builder {
         task::spawn(actor.run(first));
         let bridge = Bridge { shared: Arc::new(shared) };
         task::spawn(sweep(Arc::downgrade(&bridge.shared)));
-        let sweeper = Sweeper { bridge: Arc::downgrade(&bridge.shared), policy, archive, metrics };
+        let sweeper = Sweeper {
+            bridge: Arc::downgrade(&bridge.shared),
+            policy,
+            archive,
+            metrics,
+            last: None,
+            passed: BTreeSet::new(),
+        };
         task::spawn(sweeper.run());
         Ok(bridge)
     }

@@ -2,6 +2,7 @@
 //! long ago. What becomes of it the shard decides; before it goes, it goes to the archive if its type is kept there.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -30,6 +31,9 @@ const EVENTS: usize = 1_024;
 /// Conversations that one sweep looks at.
 const SESSIONS: usize = 1_000;
 
+/// Damaged things that are passed over; those beyond are tried, and told, each time.
+const PASSED: usize = 1_024;
+
 /// What whoever cleans up goes by.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
@@ -37,6 +41,10 @@ pub(crate) struct Sweeper {
     pub(crate) policy: Policy,
     pub(crate) archive: Option<Arc<dyn Archive>>,
     pub(crate) metrics: Arc<dyn Metrics>,
+    /// The conversation that was looked at last: the next sweep goes on behind it, whether it could go or not.
+    pub(crate) last: Option<(Timestamp, SessionId)>,
+    /// What cannot go, since it is damaged: it was told, and stays for as long as the bridge lives.
+    pub(crate) passed: BTreeSet<RowKey>,
 }
 
 /// The bridge is gone, or something has failed: the rest has to wait.
@@ -61,7 +69,7 @@ fn if_sound<T>(result: Result<T, Stop>) -> Result<Option<T>, Stop> {
 
 impl Sweeper {
     /// Cleans up for as long as the bridge lives.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         while let Some(clock) = self.bridge.upgrade().map(|shared| Arc::clone(&shared.clock)) {
             clock.sleep_until(clock.now() + SWEEP).await;
             match self.sweep().await {
@@ -73,7 +81,7 @@ impl Sweeper {
     }
 
     /// Does all of it, whatever a part of it comes to; the first failure is told.
-    async fn sweep(&self) -> Result<(), Stop> {
+    async fn sweep(&mut self) -> Result<(), Stop> {
         let parts = [self.retire_messages().await, self.trim_log().await, self.retire_sessions().await];
         parts.into_iter().collect()
     }
@@ -97,23 +105,40 @@ impl Sweeper {
         Ok(self.bridge()?.scan(index, limit).await?)
     }
 
-    async fn retire_messages(&self) -> Result<(), Stop> {
+    /// Whether something can go, for all that is known.
+    fn may_go(&self, key: &RowKey) -> bool {
+        !self.passed.contains(key)
+    }
+
+    /// Something cannot go.
+    fn pass(&mut self, key: RowKey) {
+        tracing::error!(row = ?key, "it is not removed, for some of it is damaged");
+        if self.passed.len() < PASSED {
+            self.passed.insert(key);
+        }
+    }
+
+    async fn retire_messages(&mut self) -> Result<(), Stop> {
         let until = self.bridge()?.now();
         let mut after = None;
         loop {
             let page = self.scan(Index::Retiring { after, until }, BATCH).await?;
-            let due = deliveries(page);
+            let mut due = deliveries(page);
             let Some(last) = due.last() else { return Ok(()) };
             after = last.retire_at.map(|at| (at, last.seq));
+            due.retain(|due| self.may_go(&RowKey::Delivery(due.id)));
             let (archived, free): (Vec<_>, Vec<_>) =
                 due.into_iter().partition(|due| !due.message_gone && self.is_archived(&due.kind));
             for some in by_bytes(archived) {
                 let mut records = Vec::with_capacity(some.len());
                 let mut kept = Vec::with_capacity(some.len());
                 for delivery in some {
-                    if let Some(mut found) = if_sound(self.records(&delivery).await)? {
-                        records.append(&mut found);
-                        kept.push(delivery);
+                    match if_sound(self.records(&delivery).await)? {
+                        Some(mut found) => {
+                            records.append(&mut found);
+                            kept.push(delivery);
+                        }
+                        None => self.pass(RowKey::Delivery(delivery.id)),
                     }
                 }
                 // They go at once: whatever happens, at most the last batch is kept twice.
@@ -125,7 +150,7 @@ impl Sweeper {
         }
     }
 
-    async fn retire(&self, due: &[Delivery]) -> Result<(), Stop> {
+    async fn retire(&mut self, due: &[Delivery]) -> Result<(), Stop> {
         if due.is_empty() {
             return Ok(());
         }
@@ -133,7 +158,7 @@ impl Sweeper {
         if if_sound(self.remove(Command::Retire(ids.clone())).await)?.is_none() {
             for id in ids {
                 if if_sound(self.remove(Command::Retire(vec![id])).await)?.is_none() {
-                    tracing::error!(delivery = %id, "it is not removed, for it is damaged");
+                    self.pass(RowKey::Delivery(id));
                 }
             }
         }
@@ -228,14 +253,28 @@ impl Sweeper {
         }
     }
 
-    async fn retire_sessions(&self) -> Result<(), Stop> {
+    /// Goes through the conversations that were closed long ago, and begins anew behind the last one: those that have to stay must
+    /// not keep the others from being looked at.
+    async fn retire_sessions(&mut self) -> Result<(), Stop> {
         let ttl = self.policy.closed_session_ttl;
         let until = self.bridge()?.now() - ttl;
-        for row in self.scan(Index::ClosedSessions { until }, SESSIONS).await? {
-            if let Row::Session(Session { id: session, closed_at: Some(closed_at), .. }) = row {
+        let mut left = SESSIONS;
+        while left > 0 {
+            let page = self.scan(Index::ClosedSessions { after: self.last, until }, left).await?;
+            if page.is_empty() {
+                self.last = None;
+                break;
+            }
+            for row in page {
+                left = left.saturating_sub(1);
+                let Row::Session(Session { id: session, closed_at: Some(closed_at), .. }) = row else {
+                    continue;
+                };
+                self.last = Some((closed_at, session));
+                let key = RowKey::Session(session);
                 let retire = |part| Command::RetireSession(RetireSession { session, closed_at, part });
-                if if_sound(self.retire_session(session, retire).await)?.is_none() {
-                    tracing::error!(%session, "it is not removed, for some of it is damaged");
+                if self.may_go(&key) && if_sound(self.retire_session(session, retire).await)?.is_none() {
+                    self.pass(key);
                 }
             }
         }

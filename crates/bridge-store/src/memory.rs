@@ -207,7 +207,7 @@ impl Store for MemoryStore {
             }
             Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
             Index::Retiring { after, until } => retiring(shard, after, until, limit),
-            Index::ClosedSessions { until } => closed(shard, until, limit),
+            Index::ClosedSessions { after, until } => closed(shard, after, until, limit),
             Index::Readers { session } => {
                 let readers = shard.rows.values();
                 let of_it = |row: &&Row| matches!(row, Row::Reader(reader) if reader.session == session);
@@ -305,7 +305,7 @@ fn retiring(shard: &Shard, after: Option<(Timestamp, Seq)>, until: Timestamp, li
 }
 
 /// Closed first, first.
-fn closed(shard: &Shard, until: Timestamp, limit: usize) -> Vec<Row> {
+fn closed(shard: &Shard, after: Option<(Timestamp, SessionId)>, until: Timestamp, limit: usize) -> Vec<Row> {
     let mut found: Vec<_> = shard
         .rows
         .values()
@@ -313,6 +313,7 @@ fn closed(shard: &Shard, until: Timestamp, limit: usize) -> Vec<Row> {
             Row::Session(session) => Some((session.closed_at.filter(|at| *at <= until)?, session.id, row)),
             _ => None,
         })
+        .filter(|(at, id, _)| Some((*at, *id)) > after)
         .collect();
     found.sort_unstable_by_key(|(at, id, _)| (*at, *id));
     found.into_iter().take(limit).map(|(_, _, row)| row.clone()).collect()

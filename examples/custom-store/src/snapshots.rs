@@ -194,12 +194,13 @@ impl Store for Snapshots {
                 let due = |row: &Row| place(row).filter(|at| Some(*at) > after && at.0 <= until);
                 image.listed(due, First::Oldest, limit)
             }
-            Index::ClosedSessions { until } => {
+            Index::ClosedSessions { after, until } => {
                 let place = |row: &Row| match row {
                     Row::Session(session) => Some((session.closed_at?, session.id)),
                     _ => None,
                 };
-                image.listed(|row| place(row).filter(|at| at.0 <= until), First::Oldest, limit)
+                let due = |row: &Row| place(row).filter(|at| Some(*at) > after && at.0 <= until);
+                image.listed(due, First::Oldest, limit)
             }
             Index::Readers { session } => {
                 let place = |row: &Row| match row {

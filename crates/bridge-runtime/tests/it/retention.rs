@@ -1,6 +1,7 @@
 //! What is not needed any more is removed by itself, and nothing else.
 
 use std::{
+    io::Write,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -10,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_core::{
-    Archive, ArchiveRecord, Cursor, DeliveryError, DeliveryId, Gap, MessageId, RowKey, Scope, Seq,
-    SessionError, StoreError, StoreErrorKind, Timestamp,
+    Address, Archive, ArchiveRecord, Cursor, DeliveryError, DeliveryId, Gap, MessageId, RowKey, Scope, Seq,
+    SessionError, SessionId, Side, StoreError, StoreErrorKind, Timestamp,
 };
 use bridge_runtime::{Bridge, CallError, Credential, From, NewMessage, ReceiveRequest, Settlement};
 use bridge_store::MemoryStore;
@@ -58,6 +59,35 @@ impl Archive for Shelf {
     }
 }
 
+/// What this thread says in the program's log.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let heard = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(heard))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(ToOwned::to_owned).collect()
+    }
+}
+
 struct Yard {
     bridge: Bridge,
     store: FaultyStore<MemoryStore>,
@@ -98,6 +128,23 @@ impl Yard {
         received.handover.complete();
         self.bridge.settle(Credential::Token(token), Settlement::Ack).await.unwrap();
         id
+    }
+
+    /// A conversation that has one message and is closed.
+    async fn closed(&self) -> (SessionId, MessageId) {
+        let session = self.bridge.open_session(None, "anna".parse().unwrap()).await.unwrap().session.id;
+        let mut message = NewMessage::new(Address::Session(session, Side::Agent), "hello");
+        message.kind = "error".parse().unwrap();
+        let message = self.bridge.publish(message).await.unwrap().message;
+        self.bridge.close_session(session).await.unwrap();
+        (session, message)
+    }
+
+    /// Lets whoever cleans up come by.
+    async fn swept(&self) {
+        let id = self.send("notification").await;
+        self.bridge.cancel(DeliveryId::of(id, 0)).await.unwrap();
+        self.until(async |yard| !yard.is_there(id).await).await;
     }
 
     async fn is_there(&self, id: MessageId) -> bool {
@@ -358,6 +405,55 @@ async fn a_damaged_conversation_stays_and_those_behind_it_go() {
     })
     .await;
     assert!(house.bridge.session(house.session).await.is_ok());
+}
+
+#[tokio::test]
+async fn as_many_conversations_as_cannot_go_do_not_keep_the_next_from_going() {
+    let yard = Yard::open().await;
+    yard.shelf.full.store(true, Ordering::Relaxed);
+    let mut kept = Vec::new();
+    for _ in 0..1_000 {
+        kept.push(yard.closed().await.0);
+    }
+    yard.clock.advance(MINUTE);
+    let other = yard.bridge.open_session(None, "bert".parse().unwrap()).await.unwrap().session.id;
+    yard.bridge.close_session(other).await.unwrap();
+    yard.clock.advance(8 * DAY);
+    yard.send("note").await;
+    yard.until(async |yard| yard.bridge.session(other).await.is_err()).await;
+    assert!(yard.bridge.session(kept[0]).await.is_ok());
+    // Those before it are looked at again.
+    yard.shelf.full.store(false, Ordering::Relaxed);
+    yard.until(async |yard| yard.bridge.session(kept[0]).await.is_err()).await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_told_once() {
+    let mut yard = Yard::open().await;
+    let (session, message) = yard.closed().await;
+    yard.store.damage(RowKey::Message(message));
+    let unread = yard.done("error").await;
+    yard.store.damage(RowKey::Message(unread));
+    let given_again = yard.send("notification").await;
+    yard.bridge.cancel(DeliveryId::of(given_again, 0)).await.unwrap();
+    let redriven = yard.bridge.redrive(DeliveryId::of(given_again, 0), None).await.unwrap();
+    yard.bridge.cancel(redriven).await.unwrap();
+    yard.store.damage(RowKey::Delivery(DeliveryId::of(given_again, 0)));
+    yard.reopen().await;
+
+    let (log, _heard) = Log::begin();
+    yard.clock.advance(8 * DAY);
+    for _ in 0..2 {
+        yard.swept().await;
+    }
+    let told = log.lines();
+    let kept: Vec<_> = told.iter().filter(|line| line.contains("it is not removed")).collect();
+    assert_eq!(kept.len(), 3, "{told:#?}");
+    for _ in 0..3 {
+        yard.swept().await;
+    }
+    assert_eq!(log.lines(), told);
+    assert!(yard.bridge.session(session).await.is_ok());
 }
 
 #[tokio::test]

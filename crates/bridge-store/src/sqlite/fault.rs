@@ -1,6 +1,11 @@
 //! What can go wrong inside, and what it is called outside.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bridge_core::{Ownership, Seq, StoreError, StoreErrorKind};
 use rusqlite::ErrorCode;
@@ -128,11 +133,23 @@ impl Fault {
     }
 }
 
-/// What was read of a row; nothing where the row is damaged, which is said, and then nobody else suffers from it.
+/// Damaged rows that are told. Of very many the first ones say enough; a check names them all.
+const TOLD: usize = 1_024;
+
+/// Whether a damaged row is to be told: once in the life of the process, for what is left as it is is met again and again.
+fn is_news(what: &str) -> bool {
+    static TELLING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut told = TELLING.lock().unwrap_or_else(PoisonError::into_inner);
+    told.len() < TOLD && told.insert(what.to_owned())
+}
+
+/// What was read of a row; nothing where the row is damaged, which is said once, and then nobody else suffers from it.
 pub(super) fn if_sound<T>(read: Result<T, Fault>) -> Result<Option<T>, Fault> {
     match read {
         Err(Fault::Corrupt(what)) => {
-            tracing::error!(%what, "a damaged row is left as it is");
+            if is_news(&what) {
+                tracing::error!(%what, "a damaged row is left as it is");
+            }
             Ok(None)
         }
         read => read.map(Some),

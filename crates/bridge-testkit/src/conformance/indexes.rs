@@ -258,12 +258,22 @@ pub async fn closed_sessions_are_listed_when_their_time_has_passed(harness: impl
         .map(Row::Session)
         .collect();
     put(&store, &owner, &sessions).await;
-    let closed = |until| Index::ClosedSessions { until: samples::at(until) };
+    let closed = |until| Index::ClosedSessions { after: None, until: samples::at(until) };
     let expected = [8, 7, 5, 4, 2, 1].map(|n: usize| sessions[n - 1].clone());
     assert_eq!(scan(&store, closed(100), 10).await, expected);
     assert_eq!(scan(&store, closed(15), 10).await, expected[..3]);
     assert_eq!(scan(&store, closed(100), 2).await, expected[..2]);
     assert_eq!(scan(&store, closed(11), 10).await, []);
+    // Behind each of them, and behind each of two that were closed together.
+    let session = Session { closed_at: Some(samples::at(15)), ..samples::session(10) };
+    let expected: Vec<Row> = [&expected[..3], &[Row::Session(session)], &expected[3..]].concat();
+    put(&store, &owner, &expected[3..4]).await;
+    for (at, row) in expected.iter().enumerate() {
+        let Row::Session(last) = row else { panic!("only sessions are listed") };
+        let after = last.closed_at.map(|closed_at| (closed_at, last.id));
+        let behind = Index::ClosedSessions { after, until: samples::at(100) };
+        assert_eq!(scan(&store, behind, 10).await, expected[at + 1..], "behind {at}");
+    }
 }
 
 /// Those of one session alone, by their names.

@@ -1,6 +1,6 @@
 //! The indexes for observers.
 
-use bridge_core::{Index, Row, Seq, ShardId};
+use bridge_core::{Index, Row, Seq, SessionId, ShardId, Timestamp};
 use rusqlite::{Connection, ToSql};
 
 use super::{deliveries, live::live};
@@ -66,21 +66,28 @@ pub(in crate::sqlite) fn scan(
         Index::Retiring { after, until } => {
             deliveries::retiring(connection, &shard.span(id), *after, *until, rows)
         }
-        Index::ClosedSessions { until } => select_sound(
-            Kind::Session,
-            "closed_at <= ?3 ORDER BY closed_at, id",
-            &[&until.as_millis().cast_signed()],
-        ),
+        Index::ClosedSessions { after, until } => {
+            let (at, session) = after.map_or((-1, SessionId::DEFAULT), |(at, id)| (millis(at), id));
+            select_sound(
+                Kind::Session,
+                "(closed_at, id) > (?3, ?4) AND closed_at <= ?5 ORDER BY closed_at, id",
+                &[&at, &session.0.to_be_bytes(), &millis(*until)],
+            )
+        }
         Index::Readers { session } => {
             select(Kind::Reader, "session = ?3 ORDER BY name", &[&session.0.to_be_bytes()])
         }
         Index::IdempotencyBefore(time) => select_sound(
             Kind::Idempotency,
             "expires_at < ?3 ORDER BY expires_at, sender, recipient, key",
-            &[&time.as_millis().cast_signed()],
+            &[&millis(*time)],
         ),
         _ => Err(Fault::Unknown("this index")),
     }
+}
+
+const fn millis(at: Timestamp) -> i64 {
+    at.as_millis().cast_signed()
 }
 
 /// Those rows of the shard `?1`, at most `?2`, that `take` takes.

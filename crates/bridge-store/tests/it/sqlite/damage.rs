@@ -1,6 +1,10 @@
 //! Damage is said, with the file's name, and never served.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    io::Write,
+    sync::{Arc, Mutex},
+};
 
 use bridge_core::{
     Change, Delivery, Event, Handshake, HandshakeStore, IdempotencyRecord, IdempotencyScope, Index, Message,
@@ -340,5 +344,47 @@ async fn whoever_looks_for_what_is_to_be_removed_finds_it_behind_damaged_rows() 
     // A page is not shorter for what is left out of it.
     assert_eq!(found(&retiring(Some((samples::at(1), Seq(1)))), 2).await, 2);
     assert_eq!(found(&Index::IdempotencyBefore(until), 2).await, 2);
-    assert_eq!(found(&Index::ClosedSessions { until }, 2).await, 2);
+    assert_eq!(found(&Index::ClosedSessions { after: None, until }, 2).await, 2);
+}
+
+/// What the process says in its log.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_that_is_met_again_is_told_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    // Readers have threads of their own. Those of other tests may be heard too.
+    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+    let directory = Directory::new();
+    let store = directory.open().unwrap();
+    let owner = acquire(&store).await.unwrap();
+    let session = |n| Row::Session(Session { closed_at: Some(samples::at(1)), ..samples::session(n) });
+    let rows = [4_711, 4_712, 4_713].map(|n| Change::Put(session(n)));
+    store.commit(&owner, &rows).await.unwrap();
+    let damage = "UPDATE session SET crc = crc + 1 WHERE id < (SELECT max(id) FROM session)";
+    directory.connect().execute_batch(damage).unwrap();
+
+    for _ in 0..3 {
+        let closed = Index::ClosedSessions { after: None, until: samples::at(1) };
+        assert_eq!(store.scan(SHARD, closed, 10).await.unwrap(), [session(4_713)]);
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for n in [4_711, 4_712] {
+        let name = format!("{:032x}", samples::session_id(n).0);
+        let told = text.lines().filter(|line| line.contains("is left as it is") && line.contains(&name));
+        assert_eq!(told.count(), 1, "{text}");
+    }
 }
