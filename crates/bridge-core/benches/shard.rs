@@ -1,10 +1,12 @@
-//! What deciding costs, without a store: a publish, and a receive with its acknowledgement, with little and with much waiting.
+//! What deciding costs, without a store: a publish, and a receive with its acknowledgement, with little and with much waiting; and
+//! other rules for a mailbox in which much waits.
 
 use std::{cell::RefCell, time::Duration};
 
 use bridge_core::{
-    Address, Answer, CallId, Command, Consumer, Effect, Limits, MessageId, Name, OpenSession, Outcome,
-    Policy, Proof, Publish, Receive, Request, SessionId, Settle, Shard, Side, Step, Timestamp,
+    Address, Answer, Backoff, CallId, Command, Consumer, Effect, Limits, MessageId, Name, OpenSession,
+    Outcome, Policy, Proof, Publish, Receive, Request, SessionId, SetMailbox, Settle, Shard, Side, Step,
+    Timestamp,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -53,11 +55,11 @@ impl Driver {
         self.tell(Command::Publish(publish))
     }
 
-    fn receive(&mut self) -> Proof {
+    fn receive(&mut self, mailbox: Address) -> Proof {
         let name = Name::from_static("agent");
         let receive = Receive {
             consumer: Consumer::named(name.clone(), name.clone()),
-            mailboxes: vec![Address::Session(SESSION, Side::Agent)],
+            mailboxes: vec![mailbox],
             types: Vec::new(),
             max: 1,
             max_bytes: u64::MAX,
@@ -76,7 +78,7 @@ impl Driver {
     }
 
     fn receive_ack(&mut self) -> Step {
-        let proof = self.receive();
+        let proof = self.receive(Address::Session(SESSION, Side::Agent));
         self.acked += 1;
         self.tell(Command::Settle(Settle { proof, outcome: Outcome::Ack }))
     }
@@ -113,11 +115,53 @@ fn shard(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Changes whether what is in back-off lets pass what is behind it, with all messages of one key, of a key each,
+/// and of none; and with all of them in back-off.
+fn rules(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("rules");
+    group.sample_size(10);
+    for (at, waiting) in [("_at_100k", 100_000_u32), ("_at_1m", 1_000_000)] {
+        for (what, to) in [
+            ("one_key", "worker"),
+            ("own_keys", "worker"),
+            ("no_key", "group:workers"),
+            ("in_back_off", "worker"),
+        ] {
+            let mut driver = Driver::new(0);
+            let to: Address = to.parse().expect("an address");
+            for n in 1..=waiting {
+                let publish = Publish::new(
+                    MessageId(u128::from(n) << 64),
+                    Name::from_static("anna"),
+                    to.clone(),
+                    bytes::Bytes::from_static(b"x"),
+                );
+                let own = matches!(what, "own_keys" | "in_back_off");
+                let key = own.then(|| Name::new(&n.to_string()).expect("a short name"));
+                driver.tell(Command::Publish(Publish { key, ..publish }));
+                if what == "in_back_off" {
+                    let proof = driver.receive(to.clone());
+                    let outcome = Outcome::Nack { delay: Some(Duration::from_secs(3_600)), error: None };
+                    driver.tell(Command::Settle(Settle { proof, outcome }));
+                }
+            }
+            let mut wishes = [Backoff::Skips, Backoff::Blocks].into_iter().cycle();
+            group.bench_function(format!("{what}{at}"), |bencher| {
+                bencher.iter(|| {
+                    let backoff = wishes.next();
+                    driver.tell(Command::SetMailbox(SetMailbox { backoff, ..SetMailbox::new(to.clone()) }))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = shard
+    targets = shard, rules
 }
 criterion_main!(benches);

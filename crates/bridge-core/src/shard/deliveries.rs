@@ -142,11 +142,6 @@ impl Deliveries {
         self.held(slot).id
     }
 
-    /// The place of what is held in a slot, if it has one.
-    pub(super) fn place(&self, slot: Slot) -> Seq {
-        self.held(slot).place
-    }
-
     /// When a delivery was made: its place in the log.
     pub(super) fn seq(&self, id: DeliveryId) -> Option<Seq> {
         self.by_id.get(&id).map(|slot| self.held(*slot).seq)

@@ -112,9 +112,9 @@ impl Lanes {
         }
     }
 
-    /// Empty ones that behave by other rules and go on counting.
-    pub(super) fn anew(&self, rules: Rules) -> Self {
-        Self { turn: self.turn, granted: self.granted, ..Self::new(rules) }
+    /// Makes them behave by other rules from now on. What is in back-off or leased is to be put in anew.
+    pub(super) const fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// Takes in a delivery.

@@ -209,3 +209,18 @@ fn of_pauses_that_are_over_together_the_first_in_line_is_the_first() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn other_rules_are_nothing_to_what_just_waits() {
+    let mut shard = filled("worker");
+    let leased = take(&mut shard, 1, receive(1, "worker"), BEGIN);
+    assert_eq!(leased.len(), 1);
+    shard.deliveries.looks.set(0);
+    for class in [Class::Agent, Class::Service] {
+        let class = Some(class);
+        let other = SetMailbox { class, backoff: Some(Backoff::Skips), ..SetMailbox::new(address("worker")) };
+        tell(&mut shard, 0, Command::SetMailbox(other), BEGIN);
+    }
+    let looks = shard.deliveries.looks.get();
+    assert!(looks <= 100, "{looks} looks at {MANY} deliveries");
+}

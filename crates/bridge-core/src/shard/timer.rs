@@ -77,6 +77,11 @@ impl Timers {
         self.pauses.remove(&(until, delivery));
     }
 
+    /// What is in back-off.
+    pub(super) fn pauses(&self) -> impl Iterator<Item = DeliveryId> {
+        self.pauses.iter().map(|(_, delivery)| *delivery)
+    }
+
     pub(super) fn pop_pause(&mut self, now: Timestamp) -> Option<DeliveryId> {
         self.pauses.first().filter(|(until, _)| *until <= now)?;
         self.pauses.pop_first().map(|(_, delivery)| delivery)
