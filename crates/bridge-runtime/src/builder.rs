@@ -137,6 +137,7 @@ impl Builder {
             archive,
             metrics,
             last: None,
+            archive_is_down: false,
             passed: BTreeSet::new(),
         };
         task::spawn(sweeper.run());

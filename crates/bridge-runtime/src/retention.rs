@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -11,6 +12,7 @@ use bridge_core::{
     Archive, ArchiveRecord, Command, Delivery, DeliveryId, Index, Measure, Message, MessageId, Metrics, Name,
     Policy, RetireSession, Row, RowKey, Scope, Seq, Session, SessionId, SessionPart, Timestamp,
 };
+use futures_util::FutureExt;
 
 use crate::{
     bridge::{Bridge, Shared, answer_of},
@@ -34,6 +36,9 @@ const SESSIONS: usize = 1_000;
 /// Damaged things that are passed over; those beyond are tried, and told, each time.
 const PASSED: usize = 1_024;
 
+/// How long the archive may take for a batch.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What whoever cleans up goes by.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
@@ -43,6 +48,8 @@ pub(crate) struct Sweeper {
     pub(crate) metrics: Arc<dyn Metrics>,
     /// The conversation that was looked at last: the next sweep goes on behind it, whether it could go or not.
     pub(crate) last: Option<(Timestamp, SessionId)>,
+    /// Whether the archive has failed in this sweep: then it is not asked again, nor anything read for it.
+    pub(crate) archive_is_down: bool,
     /// What cannot go, since it is damaged: it was told, and stays for as long as the bridge lives.
     pub(crate) passed: BTreeSet<RowKey>,
 }
@@ -82,6 +89,7 @@ impl Sweeper {
 
     /// Does all of it, whatever a part of it comes to; the first failure is told.
     async fn sweep(&mut self) -> Result<(), Stop> {
+        self.archive_is_down = false;
         let parts = [self.retire_messages().await, self.trim_log().await, self.retire_sessions().await];
         parts.into_iter().collect()
     }
@@ -128,26 +136,39 @@ impl Sweeper {
             after = last.retire_at.map(|at| (at, last.seq));
             due.retain(|due| self.may_go(&RowKey::Delivery(due.id)));
             let (archived, free): (Vec<_>, Vec<_>) =
-                due.into_iter().partition(|due| !due.message_gone && self.is_archived(&due.kind));
-            for some in by_bytes(archived) {
-                let mut records = Vec::with_capacity(some.len());
-                let mut kept = Vec::with_capacity(some.len());
-                for delivery in some {
-                    match if_sound(self.records(&delivery).await)? {
-                        Some(mut found) => {
-                            records.append(&mut found);
-                            kept.push(delivery);
-                        }
-                        None => self.pass(RowKey::Delivery(delivery.id)),
-                    }
-                }
-                // They go at once: whatever happens, at most the last batch is kept twice.
-                if self.archive(records).await? {
-                    self.retire(&kept).await?;
-                }
+                due.into_iter().partition(|due| !due.message_gone && self.may_be_archived(due));
+            if !self.archive_is_down {
+                self.retire_archived(archived).await?;
             }
             self.retire(&free).await?;
         }
+    }
+
+    /// Removes messages that go to the archive before, as many at once as fit into memory.
+    async fn retire_archived(&mut self, due: Vec<Delivery>) -> Result<(), Stop> {
+        let mut due = due.into_iter().peekable();
+        while due.peek().is_some() {
+            let (mut records, mut kept) = (Vec::new(), Vec::new());
+            let mut bytes = 0;
+            while bytes < PAGE_BYTES
+                && let Some(delivery) = due.next()
+            {
+                match if_sound(self.records(&delivery).await)? {
+                    Some(found) => {
+                        bytes += found.iter().map(|record| record.message.payload.len()).sum::<usize>();
+                        records.extend(found);
+                        kept.push(delivery);
+                    }
+                    None => self.pass(RowKey::Delivery(delivery.id)),
+                }
+            }
+            // They go at once: whatever happens, at most the last batch is kept twice.
+            if !self.archive(records).await? {
+                break;
+            }
+            self.retire(&kept).await?;
+        }
+        Ok(())
     }
 
     async fn retire(&mut self, due: &[Delivery]) -> Result<(), Stop> {
@@ -169,47 +190,65 @@ impl Sweeper {
         self.archive.is_some() && self.policy.retentions.of(kind).archive
     }
 
-    /// The message of a delivery with all its deliveries, and its answer if that went to nobody.
+    /// Whether something of a delivery is kept in the archive, as far as can be seen: its answer has a type of its own.
+    fn may_be_archived(&self, delivery: &Delivery) -> bool {
+        self.is_archived(&delivery.kind) || self.archive.is_some() && delivery.reply.is_some()
+    }
+
+    /// What goes to the archive with a delivery: its message with all its deliveries, and its answer if that went to nobody.
     async fn records(&self, newest: &Delivery) -> Result<Vec<ArchiveRecord>, Stop> {
         let bridge = self.bridge()?;
-        let mut deliveries = vec![newest.clone()];
-        while let Some(id) = deliveries.last().and_then(|delivery| delivery.redrive_of) {
-            match bridge.delivery(id).await? {
-                Some(delivery) => deliveries.push(delivery),
-                None => break,
+        let mut records = Vec::new();
+        if self.is_archived(&newest.kind)
+            && let Some(message) = find(&bridge, newest.message).await?
+        {
+            let mut deliveries = vec![newest.clone()];
+            while let Some(id) = deliveries.last().and_then(|delivery| delivery.redrive_of) {
+                match bridge.delivery(id).await? {
+                    Some(delivery) => deliveries.push(delivery),
+                    None => break,
+                }
             }
+            deliveries.reverse();
+            records.push(ArchiveRecord { message, deliveries });
         }
-        deliveries.reverse();
-        let message = find(&bridge, newest.message).await?;
-        let mut records: Vec<_> =
-            message.map(|message| ArchiveRecord { message, deliveries }).into_iter().collect();
         if let Some(reply) = newest.reply
             && bridge.delivery(DeliveryId::of(reply, 0)).await?.is_none()
+            && let Some(message) = find(&bridge, reply).await?
+            && self.is_archived(&message.kind)
         {
-            let message = find(&bridge, reply).await?;
-            records.extend(message.map(|message| ArchiveRecord { message, deliveries: Vec::new() }));
+            records.push(ArchiveRecord { message, deliveries: Vec::new() });
         }
         Ok(records)
     }
 
-    /// Hands records to the archive; whether they are kept there. A fault of the archive is none of the bridge.
-    async fn archive(&self, records: Vec<ArchiveRecord>) -> Result<bool, Stop> {
-        let Some(archive) = &self.archive else { return Ok(true) };
+    /// Hands records to the archive; whether they are kept there. A fault of the archive is none of the bridge: what should go
+    /// there waits for the next sweep.
+    async fn archive(&mut self, records: Vec<ArchiveRecord>) -> Result<bool, Stop> {
         let messages = records.len();
-        if messages == 0 {
-            return Ok(true);
+        let Some(archive) = self.archive.as_ref().filter(|_| messages > 0) else { return Ok(true) };
+        if self.archive_is_down {
+            return Ok(false);
         }
-        match archive.append(records, self.bridge()?.now()).await {
-            Ok(()) => {
-                self.metrics.record(&Measure::Archived { messages });
-                Ok(true)
-            }
-            Err(error) => {
-                tracing::error!(%error, "the archive failed; what should go there stays");
-                self.metrics.record(&Measure::ArchiveFailed);
-                Ok(false)
-            }
-        }
+        let clock = Arc::clone(&self.bridge()?.shared.clock);
+        let now = clock.now();
+        let append = AssertUnwindSafe(archive.append(records, now)).catch_unwind();
+        let trouble = tokio::select! {
+            biased;
+            appended = append => match appended {
+                Ok(Ok(())) => {
+                    self.metrics.record(&Measure::Archived { messages });
+                    return Ok(true);
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
+            },
+            () = clock.sleep_until(now + PATIENCE) => format!("it has not answered for {} s", PATIENCE.as_secs()),
+        };
+        tracing::error!(error = trouble, "the archive failed; what should go there stays");
+        self.metrics.record(&Measure::ArchiveFailed);
+        self.archive_is_down = true;
+        Ok(false)
     }
 
     /// Removes old events, as many at once as fit a step.
@@ -283,7 +322,7 @@ impl Sweeper {
 
     /// Removes a conversation part by part, as far as that goes now.
     async fn retire_session(
-        &self,
+        &mut self,
         session: SessionId,
         retire: impl Fn(SessionPart) -> Command,
     ) -> Result<(), Stop> {
@@ -293,7 +332,8 @@ impl Sweeper {
                 break;
             }
             let ids = messages.iter().map(|message| message.id).collect();
-            let kept = self.archive(self.records_of(messages).await?).await?;
+            let records = self.records_of(messages).await?;
+            let kept = self.archive(records).await?;
             if !kept || self.remove(retire(SessionPart::Messages(ids))).await? == 0 {
                 return Ok(());
             }
@@ -339,22 +379,6 @@ impl Sweeper {
 
 async fn find(bridge: &Bridge, id: MessageId) -> Result<Option<Message>, Stop> {
     Ok(bridge.stored(RowKey::Message(id)).await?.and_then(message))
-}
-
-/// Groups whose messages fit into memory together.
-fn by_bytes(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
-    let mut groups: Vec<Vec<Delivery>> = Vec::new();
-    let mut bytes = usize::MAX;
-    for delivery in deliveries {
-        let size = delivery.size as usize;
-        if bytes.saturating_add(size) > PAGE_BYTES {
-            groups.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += size;
-        groups.last_mut().expect("one was just begun").push(delivery);
-    }
-    groups
 }
 
 fn reader(row: Row) -> Option<Name> {

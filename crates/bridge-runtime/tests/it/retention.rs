@@ -2,10 +2,7 @@
 
 use std::{
     io::Write,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,7 +11,7 @@ use bridge_core::{
     Address, Archive, ArchiveRecord, Cursor, DeliveryError, DeliveryId, Gap, MessageId, RowKey, Scope, Seq,
     SessionError, SessionId, Side, StoreError, StoreErrorKind, Timestamp,
 };
-use bridge_runtime::{Bridge, CallError, Credential, From, NewMessage, ReceiveRequest, Settlement};
+use bridge_runtime::{Bridge, CallError, Credential, From, NewMessage, NewReply, ReceiveRequest, Settlement};
 use bridge_store::MemoryStore;
 use bridge_testkit::{
     clock::ManualClock,
@@ -30,7 +27,16 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone, Default)]
 struct Shelf {
     kept: Arc<Mutex<Vec<ArchiveRecord>>>,
-    full: Arc<AtomicBool>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+    /// The bytes of each batch that came, whether it was kept or not.
+    batches: Arc<Mutex<Vec<usize>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    Full,
+    Panics,
+    Hangs,
 }
 
 impl Shelf {
@@ -40,21 +46,32 @@ impl Shelf {
         types.sort();
         types
     }
+
+    fn set(&self, trouble: impl Into<Option<Trouble>>) {
+        *self.trouble.lock().unwrap() = trouble.into();
+    }
+
+    fn batches(&self) -> Vec<usize> {
+        self.batches.lock().unwrap().clone()
+    }
 }
 
 #[async_trait]
 impl Archive for Shelf {
     async fn append(&self, records: Vec<ArchiveRecord>, _now: Timestamp) -> Result<(), StoreError> {
-        if self.full.load(Ordering::Relaxed) {
-            let message = "told to fail".to_owned();
-            return Err(StoreError {
-                kind: StoreErrorKind::Full,
-                operation: "append",
-                message,
-                source: None,
-            });
+        let bytes = records.iter().map(|record| record.message.payload.len()).sum();
+        self.batches.lock().unwrap().push(bytes);
+        let trouble = *self.trouble.lock().unwrap();
+        match trouble {
+            None => self.kept.lock().unwrap().extend(records),
+            Some(Trouble::Full) => {
+                let message = "told to fail".to_owned();
+                let kind = StoreErrorKind::Full;
+                return Err(StoreError { kind, operation: "append", message, source: None });
+            }
+            Some(Trouble::Panics) => panic!("told to"),
+            Some(Trouble::Hangs) => std::future::pending().await,
         }
-        self.kept.lock().unwrap().extend(records);
         Ok(())
     }
 }
@@ -147,6 +164,28 @@ impl Yard {
         self.until(async |yard| !yard.is_there(id).await).await;
     }
 
+    /// Sends a message and answers it. Nobody has sent it, so that the answer goes to nobody.
+    async fn answered(&self, kind: &str, reply: NewReply) -> MessageId {
+        self.send(kind).await;
+        let received = self.bridge.receive(ReceiveRequest::new("worker".parse().unwrap())).await.unwrap();
+        let token = received.deliveries[0].token.clone();
+        received.handover.complete();
+        let answer = Settlement::Answer { reply, covers: Vec::new() };
+        let settled = self.bridge.settle(Credential::Token(token), answer).await.unwrap();
+        settled.reply.unwrap()
+    }
+
+    /// Lets whoever cleans up do it once, a minute later or more.
+    async fn sweep(&self, later: Duration, mut condition: impl AsyncFnMut(&Self) -> bool) {
+        self.clock.advance(later);
+        soon(async {
+            while !condition(self).await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     async fn is_there(&self, id: MessageId) -> bool {
         self.bridge.messages_by_id(&[id]).await.unwrap()[0].is_some()
     }
@@ -191,11 +230,59 @@ async fn a_backlog_is_removed_page_by_page() {
         yard.bridge.cancel(DeliveryId::of(id, 0)).await.unwrap();
         ids.push(id);
     }
-    yard.until(async |yard| {
+    yard.sweep(MINUTE, async |yard| {
         let left = yard.bridge.messages_by_id(&ids).await.unwrap();
         left.iter().all(Option::is_none)
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_answer_goes_to_the_archive_by_its_own_type() {
+    let yard = Yard::open().await;
+    let command = NewReply::new("do it").kind("command".parse().unwrap());
+    yard.answered("notification", command).await;
+    let last = yard.answered("error", NewReply::new("well")).await;
+    yard.until(async |yard| !yard.is_there(last).await).await;
+    assert_eq!(yard.shelf.types(), ["command", "error"]);
+}
+
+#[tokio::test]
+async fn a_batch_for_the_archive_is_bounded_with_its_answers() {
+    let yard = Yard::open().await;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        let reply = NewReply::new(vec![b'a'; 700 << 10]).kind("error".parse().unwrap());
+        ids.push(yard.answered("error", reply).await);
+    }
+    yard.until(async |yard| !yard.is_there(ids[7]).await).await;
+    assert_eq!(yard.shelf.types().len(), 16);
+    let batches = yard.shelf.batches();
+    assert!(batches.iter().all(|bytes| *bytes < 2 << 20), "{batches:?}");
+}
+
+#[tokio::test]
+async fn an_archive_that_fails_in_whichever_way_is_asked_once_a_minute() {
+    let yard = Yard::open().await;
+    let mut ids = Vec::new();
+    for _ in 0..300 {
+        ids.push(yard.done("error").await);
+    }
+    yard.shelf.set(Trouble::Full);
+    yard.sweep(DAY, async |yard| !yard.shelf.batches().is_empty()).await;
+    for trouble in [Trouble::Full, Trouble::Panics, Trouble::Hangs] {
+        yard.shelf.set(trouble);
+        let before = yard.shelf.batches().len();
+        let other = yard.done("notification").await;
+        if matches!(trouble, Trouble::Hangs) {
+            yard.sweep(MINUTE, async |yard| yard.shelf.batches().len() > before).await;
+        }
+        yard.sweep(MINUTE, async |yard| !yard.is_there(other).await).await;
+        assert_eq!(yard.shelf.batches().len(), before + 1, "{trouble:?}");
+    }
+    yard.shelf.set(None);
+    yard.until(async |yard| !yard.is_there(ids[299]).await).await;
+    assert_eq!(yard.shelf.types(), vec!["error"; 300]);
 }
 
 #[tokio::test]
@@ -214,7 +301,7 @@ async fn a_message_goes_to_the_archive_before_it_is_removed() {
 #[tokio::test]
 async fn while_the_archive_fails_only_what_goes_there_stays() {
     let yard = Yard::open().await;
-    yard.shelf.full.store(true, Ordering::Relaxed);
+    yard.shelf.set(Trouble::Full);
     let mut archived = Vec::new();
     for _ in 0..130 {
         archived.push(yard.done("error").await);
@@ -223,7 +310,7 @@ async fn while_the_archive_fails_only_what_goes_there_stays() {
     yard.clock.advance(DAY);
     yard.until(async |yard| !yard.is_there(other).await).await;
     assert!(yard.is_there(archived[0]).await && yard.is_there(archived[129]).await);
-    yard.shelf.full.store(false, Ordering::Relaxed);
+    yard.shelf.set(None);
     yard.until(async |yard| !yard.is_there(archived[129]).await).await;
     assert_eq!(yard.shelf.types(), vec!["error"; 130]);
 }
@@ -410,7 +497,7 @@ async fn a_damaged_conversation_stays_and_those_behind_it_go() {
 #[tokio::test]
 async fn as_many_conversations_as_cannot_go_do_not_keep_the_next_from_going() {
     let yard = Yard::open().await;
-    yard.shelf.full.store(true, Ordering::Relaxed);
+    yard.shelf.set(Trouble::Full);
     let mut kept = Vec::new();
     for _ in 0..1_000 {
         kept.push(yard.closed().await.0);
@@ -423,7 +510,7 @@ async fn as_many_conversations_as_cannot_go_do_not_keep_the_next_from_going() {
     yard.until(async |yard| yard.bridge.session(other).await.is_err()).await;
     assert!(yard.bridge.session(kept[0]).await.is_ok());
     // Those before it are looked at again.
-    yard.shelf.full.store(false, Ordering::Relaxed);
+    yard.shelf.set(None);
     yard.until(async |yard| yard.bridge.session(kept[0]).await.is_err()).await;
 }
 
