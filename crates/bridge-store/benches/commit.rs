@@ -1,5 +1,6 @@
 //! What a commit costs the processor, over all threads: the publishes, claims or acknowledgements of one transaction, with few
-//! rows there and with very many. What the disk takes for a flush is not in it.
+//! rows there and with very many. What the disk takes for a flush is not in it. And what it costs to read a page of a
+//! conversation.
 
 use std::{
     cell::{LazyCell, RefCell},
@@ -8,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use bridge_core::{Change, Delivery, Grant, NodeId, Ownership, Row, ShardId, State, Store};
+use bridge_core::{
+    Change, Delivery, DeliveryId, Event, Grant, Index, Message, NodeId, Ownership, Row, RowKey, ShardId,
+    State, Store,
+};
 use bridge_store::{Durability, MemoryStore, Settings, SqliteStore};
 use bridge_testkit::samples;
 use criterion::{
@@ -20,6 +24,9 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Messages of one transaction.
 const SIZES: [u64; 3] = [1, 64, 1_024];
+
+/// Messages of a page, one more than are shown.
+const PAGE: usize = 101;
 
 /// Messages that are there before anything is measured; with many, only transactions of the middle size are.
 const FEW: u64 = 10_000;
@@ -72,6 +79,40 @@ fn commits(criterion: &mut Criterion<Cpu>) {
         let open = || SqliteStore::open_with(directory.path(), settings).expect("a new store opens");
         measure(criterion, name, at, sizes, || Filled::new(open(), present));
     }
+}
+
+fn pages(criterion: &mut Criterion<Cpu>) {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let filled = LazyCell::new(|| {
+        let filled = Filled::new(SqliteStore::open(directory.path()).expect("a new store opens"), 0);
+        filled.commit(&(1..=PAGE as u64).flat_map(said).collect::<Vec<_>>());
+        filled
+    });
+    let mut group = criterion.benchmark_group("sqlite_full");
+    group.throughput(Throughput::Elements(PAGE as u64));
+    group.bench_function("read_100", |bencher| bencher.iter(|| assert_eq!(filled.read().len(), PAGE)));
+    group.finish();
+}
+
+/// Changes that publish the `n`-th message of one conversation.
+fn said(n: u64) -> Vec<Change> {
+    let (to, session) = (samples::address(0), samples::session_id(0));
+    let key = Some(session.to_string().parse().expect("an id is a name"));
+    let payload = vec![b'x'; 200];
+    let message = Message {
+        to: to.clone(),
+        session: Some(session),
+        key,
+        payload: payload.into(),
+        ..samples::message(n)
+    };
+    let delivery = Delivery { mailbox: to, key: message.key.clone(), size: 200, ..samples::delivery(n) };
+    let event = Event { session: message.session, ..samples::event(n) };
+    vec![
+        Change::Append(event),
+        Change::Put(Row::Message(Arc::new(message))),
+        Change::Put(Row::Delivery(Arc::new(delivery))),
+    ]
 }
 
 /// A store and how many messages it has been given.
@@ -136,6 +177,19 @@ impl<S: Store> Filled<S> {
         changed.collect()
     }
 
+    /// The newest messages of the conversation and their deliveries.
+    fn read(&self) -> Vec<Option<Row>> {
+        let index = Index::Messages { session: samples::session_id(0), before: None };
+        let messages = self.runtime.block_on(self.store.scan(ShardId(0), index, PAGE)).expect("it is read");
+        let first = |row: &Row| match row {
+            Row::Message(message) => Some(RowKey::Delivery(DeliveryId::of(message.id, 0))),
+            _ => None,
+        };
+        let keys: Vec<_> = messages.iter().filter_map(first).collect();
+        black_box(messages);
+        black_box(self.runtime.block_on(self.store.get(ShardId(0), &keys)).expect("they are read"))
+    }
+
     fn commit(&self, changes: &[Change]) {
         self.runtime.block_on(self.store.commit(&self.owner, black_box(changes))).expect("it commits");
     }
@@ -185,6 +239,6 @@ fn quick() -> Criterion<Cpu> {
 criterion_group! {
     name = benches;
     config = quick();
-    targets = commits
+    targets = commits, pages
 }
 criterion_main!(benches);
