@@ -212,7 +212,7 @@ pub enum Index {
         /// Only those that began before this one.
         before: Option<SessionId>,
     },
-    /// Messages of a session, newest first.
+    /// Messages of a session, newest first, each followed by its first delivery if there is one. The limit is of messages.
     Messages {
         /// The session.
         session: SessionId,

@@ -15,13 +15,16 @@ use crate::{
 /// Bytes of content that end a page, behind the message that reaches them.
 pub(crate) const PAGE_BYTES: usize = 1 << 20;
 
+/// A message and its deliveries, the first one and what redrives made of it.
+type Told = (Arc<Message>, Vec<Arc<Delivery>>);
+
 /// A page of a conversation.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The conversation.
     pub session: SessionView,
     /// A page of messages, oldest first, each with its deliveries.
-    pub messages: Vec<(Arc<Message>, Vec<Delivery>)>,
+    pub messages: Vec<(Arc<Message>, Vec<Arc<Delivery>>)>,
     /// Whether there are older ones.
     pub older: bool,
     /// Where to read on from, to get everything that this page does not show.
@@ -81,8 +84,6 @@ impl Bridge {
         let cursor = self.head();
         let view = self.session(session).await?;
         let (messages, older) = self.newest_page(session, before, limit).await?;
-        let deliveries = self.deliveries_of(&messages).await?;
-        let messages = messages.into_iter().zip(deliveries).collect();
         Ok(Snapshot { session: view, messages, older, cursor })
     }
 
@@ -93,27 +94,55 @@ impl Bridge {
         session: SessionId,
         mut before: Option<Seq>,
         limit: usize,
-    ) -> Result<(Vec<Arc<Message>>, bool), Fault> {
-        let mut page = Vec::new();
+    ) -> Result<(Vec<Told>, bool), Fault> {
+        let mut page: Vec<Told> = Vec::with_capacity(limit);
         let mut bytes = 0;
         let older = 'page: loop {
             // One more than is wanted tells whether there is one.
             let wanted = if bytes < PAGE_BYTES { limit + 1 - page.len() } else { 1 };
-            let some = messages(self.scan(Index::Messages { session, before }, wanted).await?);
+            let some = self.scan(Index::Messages { session, before }, wanted).await?;
             if some.is_empty() {
                 break false;
             }
-            for message in some {
-                if page.len() == limit || bytes >= PAGE_BYTES {
-                    break 'page true;
+            for row in some {
+                match row {
+                    Row::Message(_) if page.len() == limit || bytes >= PAGE_BYTES => break 'page true,
+                    Row::Message(message) => {
+                        bytes += message.payload.len();
+                        before = Some(message.seq);
+                        page.push((message, Vec::new()));
+                    }
+                    Row::Delivery(delivery) => {
+                        if let Some((_, deliveries)) = page.last_mut() {
+                            deliveries.push(delivery);
+                        }
+                    }
+                    _ => {}
                 }
-                bytes += message.payload.len();
-                before = Some(message.seq);
-                page.push(Arc::new(message));
             }
         };
         page.reverse();
+        self.follow_redrives(&mut page).await?;
         Ok((page, older))
+    }
+
+    /// Adds the deliveries that redrives made of those that are there.
+    async fn follow_redrives(&self, page: &mut [Told]) -> Result<(), Fault> {
+        let successor = |(at, (_, deliveries)): (usize, &Told)| Some((at, deliveries.last()?.redriven_as?));
+        let mut wanted: Vec<_> = page.iter().enumerate().filter_map(successor).collect();
+        while !wanted.is_empty() {
+            let keys: Vec<_> = wanted.iter().map(|(_, id)| RowKey::Delivery(*id)).collect();
+            let rows = self.rows(&keys).await?;
+            let mut next = Vec::new();
+            for ((at, _), row) in wanted.into_iter().zip(rows) {
+                if let Some(Row::Delivery(delivery)) = row {
+                    next.extend(delivery.redriven_as.map(|id| (at, id)));
+                    page[at].1.push(delivery);
+                }
+            }
+            wanted = next;
+        }
+        Ok(())
     }
 
     /// The newest messages of a conversation, newest first; fewer than `limit` if they are large.
@@ -122,25 +151,6 @@ impl Bridge {
     /// A [`Fault`].
     pub async fn newest_messages(&self, session: SessionId, limit: usize) -> Result<Vec<Message>, Fault> {
         Ok(messages(self.scan(Index::Messages { session, before: None }, limit).await?))
-    }
-
-    async fn deliveries_of(&self, messages: &[Arc<Message>]) -> Result<Vec<Vec<Delivery>>, Fault> {
-        let mut found: Vec<Vec<Delivery>> = vec![Vec::new(); messages.len()];
-        let mut wanted: Vec<_> =
-            messages.iter().enumerate().map(|(at, message)| (at, DeliveryId::of(message.id, 0))).collect();
-        while !wanted.is_empty() {
-            let keys: Vec<_> = wanted.iter().map(|(_, id)| RowKey::Delivery(*id)).collect();
-            let rows = self.rows(&keys).await?;
-            let mut next = Vec::new();
-            for ((at, _), row) in wanted.into_iter().zip(rows) {
-                if let Some(Row::Delivery(delivery)) = row {
-                    next.extend(delivery.redriven_as.map(|id| (at, id)));
-                    found[at].push(Arc::unwrap_or_clone(delivery));
-                }
-            }
-            wanted = next;
-        }
-        Ok(found)
     }
 
     /// Messages by id, each in its place; none where the content was removed.

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_core::{
-    Change, Delivery, Event, First, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage, Message,
-    NodeId, Ownership, Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, Timestamp,
+    Change, Delivery, DeliveryId, Event, First, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage,
+    Message, NodeId, Ownership, Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, Timestamp,
 };
 
 use crate::error::{fenced, taken};
@@ -138,12 +138,12 @@ impl Shard {
         rows.filter(|row| row.is_live()).take(limit).cloned().collect()
     }
 
-    fn messages_of(&self, session: SessionId) -> Vec<&Message> {
-        let mut messages: Vec<&Message> = self
+    fn messages_of(&self, session: SessionId) -> Vec<&Arc<Message>> {
+        let mut messages: Vec<_> = self
             .rows
             .values()
             .filter_map(|row| match row {
-                Row::Message(message) if message.session == Some(session) => Some(&**message),
+                Row::Message(message) if message.session == Some(session) => Some(message),
                 _ => None,
             })
             .collect();
@@ -189,13 +189,15 @@ impl Store for MemoryStore {
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
         let kept = self.kept();
         let Some(shard) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
-        let message = |message: &Message| Ok(Row::Message(Arc::new(message.clone())));
         Ok(match index {
             Index::Sessions { before } => sessions(shard, before, limit),
             Index::Messages { session, before } => {
                 let messages = shard.messages_of(session).into_iter().rev();
                 let older = messages.filter(|message| before.is_none_or(|before| message.seq < before));
-                page::fill(older.take(limit).map(message))?
+                page::fill(older.take(limit).map(|message| {
+                    let first = RowKey::Delivery(DeliveryId::of(message.id, 0));
+                    Ok((Arc::clone(message), shard.rows.get(&first).cloned()))
+                }))?
             }
             Index::Deliveries { state, mailbox, from, to, first } => {
                 let wanted = |delivery: &Delivery| {

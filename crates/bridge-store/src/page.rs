@@ -1,19 +1,22 @@
-//! The rows of one scan, which large payloads end early.
+//! The messages of one scan, which large payloads end early.
 
-use bridge_core::{Row, SCAN_BYTES};
+use std::sync::Arc;
 
-/// Takes rows until their payloads have come to [`SCAN_BYTES`].
+use bridge_core::{Message, Row, SCAN_BYTES};
+
+/// Takes messages, each with its first delivery, until their payloads have come to [`SCAN_BYTES`].
 ///
 /// # Errors
-/// The first error that `rows` gives.
-pub(crate) fn fill<E>(rows: impl IntoIterator<Item = Result<Row, E>>) -> Result<Vec<Row>, E> {
+/// The first error that `messages` gives.
+pub(crate) fn fill<E>(
+    messages: impl IntoIterator<Item = Result<(Arc<Message>, Option<Row>), E>>,
+) -> Result<Vec<Row>, E> {
     let (mut page, mut bytes) = (Vec::new(), 0);
-    for row in rows {
-        let row = row?;
-        if let Row::Message(message) = &row {
-            bytes += message.payload.len();
-        }
-        page.push(row);
+    for message in messages {
+        let (message, delivery) = message?;
+        bytes += message.payload.len();
+        page.push(Row::Message(message));
+        page.extend(delivery);
         if bytes >= SCAN_BYTES {
             break;
         }

@@ -104,6 +104,7 @@ macro_rules! store_conformance {
             sessions_are_listed_newest_first
             sessions_are_listed_by_their_beginning
             messages_of_a_session_are_listed_newest_first
+            messages_of_a_session_come_with_their_first_deliveries
             deliveries_are_listed_by_state
             remembered_publishes_are_listed_when_their_time_has_passed
             deliveries_are_listed_when_they_are_to_be_looked_at

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    iter,
     ops::Bound::{Excluded, Unbounded},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,8 +13,8 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_runtime::core::{
-    Change, Event, First, Index, LogPage, NodeId, Ownership, Row, RowKey, SCAN_BYTES, Scope, Seq, ShardId,
-    Store, StoreError, StoreErrorKind, Timestamp,
+    Change, DeliveryId, Event, First, Index, LogPage, NodeId, Ownership, Row, RowKey, SCAN_BYTES, Scope, Seq,
+    ShardId, Store, StoreError, StoreErrorKind, Timestamp,
 };
 
 /// Rows of one page of a load.
@@ -109,6 +110,16 @@ impl Image {
             .map(|row| (**row).clone())
             .collect()
     }
+
+    /// A message, and its first delivery if there is one.
+    fn with_delivery(&self, row: Row) -> impl Iterator<Item = Row> {
+        let first = match &row {
+            Row::Message(message) => self.rows.get(&RowKey::Delivery(DeliveryId::of(message.id, 0))),
+            _ => None,
+        };
+        let first = first.map(|row| (**row).clone());
+        iter::once(row).chain(first)
+    }
 }
 
 #[async_trait]
@@ -164,7 +175,8 @@ impl Store for Snapshots {
                     _ => None,
                 };
                 let earlier = |row: &Row| place(row).filter(|seq| before.is_none_or(|before| *seq < before));
-                image.listed(earlier, First::Newest, limit)
+                let messages = image.listed(earlier, First::Newest, limit);
+                messages.into_iter().flat_map(|row| image.with_delivery(row)).collect()
             }
             Index::Deliveries { state, mailbox, from, to, first } => {
                 let place = |row: &Row| match row {

@@ -132,6 +132,12 @@ fn find(connection: &Connection, shard: ShardId, key: &RowKey) -> Result<Option<
     {
         return Ok(Some(row));
     }
+    find_apart(connection, shard, key)
+}
+
+/// A row that lies in no other's.
+fn find_apart(connection: &Connection, shard: ShardId, key: &RowKey) -> Result<Option<Row>, Fault> {
+    let kind = Kind::of(key)?;
     let Some(table) = kind.table() else { return Ok(None) };
     let mut get = connection.prepare_cached(&table.get())?;
     let mut query = Bind::new(&mut get);

@@ -83,6 +83,41 @@ pub async fn messages_of_a_session_are_listed_newest_first(harness: impl StoreHa
     assert_eq!(scan(&store, nobody, 4).await, []);
 }
 
+/// A message is listed with its first delivery as that stands, wherever it lies. The limit is of messages.
+pub async fn messages_of_a_session_come_with_their_first_deliveries(harness: impl StoreHarness) {
+    let store = harness.open().await;
+    let owner = acquire(&store).await;
+    let session = Some(samples::session_id(1));
+    let message = |n, size| {
+        let payload = vec![b'x'; size].into();
+        Row::Message(Arc::new(Message { session, payload, ..samples::message(n) }))
+    };
+    let delivery = |delivery| Row::Delivery(Arc::new(delivery));
+    let redriven = samples::delivery_id(2).redriven();
+    let dead = Delivery {
+        state: State::Dead(DeadReason::Rejected),
+        redriven_as: Some(redriven),
+        ..samples::delivery(2)
+    };
+    let again = Delivery { id: redriven, redrive_of: Some(dead.id), seq: Seq(9), ..samples::delivery(2) };
+    let rows = [
+        message(4, SCAN_BYTES),
+        delivery(Delivery { size: SCAN_BYTES as u32, ..samples::delivery(4) }),
+        message(3, 5),
+        message(2, 5),
+        delivery(dead),
+        message(1, 5),
+        // It is not as its message is.
+        delivery(Delivery { mailbox: samples::address(7), ..samples::delivery(1) }),
+    ];
+    put(&store, &owner, &rows).await;
+    put(&store, &owner, &[delivery(again)]).await;
+    let before = |n| Index::Messages { session: samples::session_id(1), before: Some(Seq(n)) };
+    assert_eq!(scan(&store, before(5), 10).await, rows[..2]);
+    assert_eq!(scan(&store, before(4), 10).await, rows[2..]);
+    assert_eq!(scan(&store, before(4), 2).await, rows[2..5]);
+}
+
 /// Those whose end lies before the given time, soonest first.
 pub async fn remembered_publishes_are_listed_when_their_time_has_passed(harness: impl StoreHarness) {
     let store = harness.open().await;

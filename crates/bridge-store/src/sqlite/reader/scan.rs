@@ -1,14 +1,20 @@
 //! The indexes for observers.
 
-use bridge_core::{Index, Row, Seq, SessionId, ShardId, Timestamp};
-use rusqlite::{Connection, ToSql};
+use std::{iter, sync::Arc};
 
-use super::{deliveries, live::live};
+use bridge_core::{DeliveryId, Index, Message, Row, RowKey, Seq, SessionId, ShardId, Timestamp};
+use rusqlite::{Connection, ToSql, params};
+
+use super::{deliveries, find_apart, live::live};
 use crate::{
     page,
     sqlite::{
+        bind::Take,
         fault::{Fault, if_sound},
-        rows::Kind,
+        rows::{
+            Kind, MessageRow,
+            message::{self, CHANGING, LASTING, PAYLOAD},
+        },
     },
 };
 
@@ -26,7 +32,7 @@ pub(in crate::sqlite) fn scan(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let select = |kind, condition, values: &[&dyn ToSql]| {
         let all: Vec<_> = [&id.0 as &dyn ToSql, &limit].into_iter().chain(values.iter().copied()).collect();
-        select(connection, kind, condition, &all, |found| page::fill(found))
+        select(connection, kind, condition, &all, |found| found.collect())
     };
     // Whoever looks for what is to be removed goes on behind what is damaged.
     let select_sound = |kind, condition, values: &[&dyn ToSql]| {
@@ -52,11 +58,7 @@ pub(in crate::sqlite) fn scan(
                 Some(Seq(before)) => span.up_to(Seq(before - 1)),
                 None => span.last(),
             };
-            select(
-                Kind::Message,
-                "session = ?3 AND seq > ?4 AND seq <= ?5 AND verified IS NOT NULL ORDER BY seq DESC",
-                &[&session.0.to_be_bytes(), &span.before(), &end],
-            )
+            messages(connection, id, params![session.0.to_be_bytes(), span.before(), end, limit])
         }
         Index::Deliveries { state, mailbox, from, to, first } => {
             let wanted =
@@ -90,6 +92,36 @@ const fn millis(at: Timestamp) -> i64 {
     at.as_millis().cast_signed()
 }
 
+/// Messages of the session `?1` behind the place `?2` and up to the place `?3`, at most `?4`.
+fn messages(connection: &Connection, id: ShardId, values: &[&dyn ToSql]) -> Result<Vec<Row>, Fault> {
+    // Without the name of the index the planner may walk the whole table, for its rows are in the wanted order.
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT {LASTING}, {PAYLOAD}, {CHANGING} FROM message INDEXED BY message_by_session
+         WHERE session = ?1 AND seq > ?2 AND seq <= ?3 AND verified IS NOT NULL ORDER BY seq DESC LIMIT ?4"
+    ))?;
+    let mut found = select.query(values)?;
+    page::fill(iter::from_fn(|| match found.next() {
+        Ok(row) => row.map(|row| message(connection, id, row)),
+        Err(error) => Some(Err(error.into())),
+    }))
+}
+
+/// A message and its first delivery, which nearly always lies in the same row.
+fn message(
+    connection: &Connection,
+    id: ShardId,
+    row: &rusqlite::Row<'_>,
+) -> Result<(Arc<Message>, Option<Row>), Fault> {
+    let row = &mut Take::new(message::TABLE, row);
+    let lasting = MessageRow::read(row)?;
+    let message = lasting.read_message(row)?;
+    let delivery = match lasting.read_delivery_of(&message, row)? {
+        Some(delivery) => Some(Row::Delivery(Arc::new(delivery))),
+        None => find_apart(connection, id, &RowKey::Delivery(DeliveryId::of(lasting.id, 0)))?,
+    };
+    Ok((Arc::new(message), delivery))
+}
+
 /// Those rows of the shard `?1`, at most `?2`, that `take` takes.
 fn select(
     connection: &Connection,
@@ -99,12 +131,10 @@ fn select(
     take: impl FnOnce(&mut dyn Iterator<Item = Result<Row, Fault>>) -> Result<Vec<Row>, Fault>,
 ) -> Result<Vec<Row>, Fault> {
     let (table, columns) = kind.source();
-    // Else the planner may walk the whole table, for its rows are in the wanted order.
-    let index = if kind == Kind::Message { "INDEXED BY message_by_session" } else { "" };
-    let sql = format!("SELECT {columns} FROM {table} {index} WHERE shard = ?1 AND {condition} LIMIT ?2");
+    let sql = format!("SELECT {columns} FROM {table} WHERE shard = ?1 AND {condition} LIMIT ?2");
     let mut select = connection.prepare_cached(&sql)?;
     let mut found = select.query(values)?;
-    take(&mut std::iter::from_fn(|| match found.next() {
+    take(&mut iter::from_fn(|| match found.next() {
         Ok(row) => row.map(|row| kind.read(row)),
         Err(error) => Some(Err(error.into())),
     }))

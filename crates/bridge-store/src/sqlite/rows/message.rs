@@ -1,6 +1,6 @@
 use bridge_core::{
-    Delivery, DeliveryId, Event, EventKind, Headers, Message, MessageId, Name, Priority, SessionId, ShardId,
-    Timestamp, bytes::Bytes,
+    Address, Delivery, DeliveryId, Event, EventKind, Headers, Message, MessageId, Name, Priority, SessionId,
+    ShardId, Timestamp, bytes::Bytes,
 };
 
 use super::{
@@ -174,28 +174,48 @@ impl<'a> MessageRow<'a> {
 
     /// Takes [`CHANGING`]; the delivery, if the row holds one.
     pub(in crate::sqlite) fn read_delivery(&self, row: &mut Take<'_, '_>) -> Result<Option<Delivery>, Fault> {
+        let names = || {
+            let (from, kind) = (Name::new(self.sender?).ok()?, Name::new(self.kind?).ok()?);
+            Some((self.recipient.parse().ok()?, from, kind, self.key()?))
+        };
+        self.delivery(names, row)
+    }
+
+    /// Takes [`CHANGING`]; the delivery of `message`, which the row holds, if it holds that too.
+    pub(in crate::sqlite) fn read_delivery_of(
+        &self,
+        message: &Message,
+        row: &mut Take<'_, '_>,
+    ) -> Result<Option<Delivery>, Fault> {
+        let Message { to, from, kind, key, .. } = message;
+        self.delivery(|| Some((to.clone(), from.clone(), kind.clone(), key.clone())), row)
+    }
+
+    fn delivery(
+        &self,
+        names: impl FnOnce() -> Option<(Address, Name, Name, Option<Name>)>,
+        row: &mut Take<'_, '_>,
+    ) -> Result<Option<Delivery>, Fault> {
         let Some(changing) = read_changing(row, Some(Span::seq(self.rowid)))? else {
             row.pass()?;
             return Ok(None);
         };
         row.check()?;
-        let lasting = || {
-            Some(Lasting {
-                id: DeliveryId::of(self.id, 0),
-                message: self.id,
-                mailbox: self.recipient.parse().ok()?,
-                from: Name::new(self.sender?).ok()?,
-                kind: Name::new(self.kind?).ok()?,
-                key: self.key()?,
-                priority: self.priority,
-                seq: Span::seq(self.rowid),
-                size: self.size,
-                expires_at: self.expires_at,
-                accepted: self.created_at,
-                redrive_of: None,
-            })
+        let (mailbox, from, kind, key) = names().ok_or_else(|| row.damaged("is no whole delivery"))?;
+        let lasting = Lasting {
+            id: DeliveryId::of(self.id, 0),
+            message: self.id,
+            mailbox,
+            from,
+            kind,
+            key,
+            priority: self.priority,
+            seq: Span::seq(self.rowid),
+            size: self.size,
+            expires_at: self.expires_at,
+            accepted: self.created_at,
+            redrive_of: None,
         };
-        let lasting = lasting().ok_or_else(|| row.damaged("is no whole delivery"))?;
         Ok(Some(lasting.with(changing)))
     }
 

@@ -1,6 +1,6 @@
 //! A database of version 2, with all that can be in one, is opened with all its data.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use bridge_core::{
     Address, Attempt, Change, DeadReason, Delivery, DeliveryId, Event, EventKind, Grant, GrantEnd, Index,
@@ -233,12 +233,18 @@ async fn everything_in_a_database_of_version_2_is_there() {
         assert_eq!(live, rows.iter().filter(|row| row.is_live()).cloned().collect::<Vec<_>>());
 
         let session = samples::session_id(SESSION);
-        let mut messages = rows.clone();
-        messages.retain(|row| matches!(row, Row::Message(message) if message.session == Some(session)));
-        messages.sort_by_key(|row| match row {
-            Row::Message(message) => std::cmp::Reverse(message.seq),
-            _ => unreachable!("the others were left out"),
-        });
+        let mut messages = Vec::new();
+        for row in &rows {
+            if let Row::Message(message) = row
+                && message.session == Some(session)
+            {
+                let first = RowKey::Delivery(DeliveryId::of(message.id, 0));
+                let first = rows.iter().find(|row| row.key() == first);
+                messages.push((message.seq, iter::once(row).chain(first).cloned()));
+            }
+        }
+        messages.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+        let messages: Vec<_> = messages.into_iter().flat_map(|(_, rows)| rows).collect();
         let index = Index::Messages { session, before: None };
         assert_eq!(store.scan(SHARD, index, 100).await.unwrap(), messages);
         for scope in [Scope::All, Scope::Session(session)] {

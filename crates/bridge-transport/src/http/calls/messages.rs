@@ -235,8 +235,8 @@ pub(super) async fn list(request: Request) -> Answer {
     let page = bridge.snapshot(session, before, limit).await?;
     held::check(page.bytes(), &request.shared.answers)?;
     let next_cursor = page.messages.first().filter(|_| page.older).map(|(oldest, _)| oldest.seq.to_string());
-    let shown = |(message, deliveries): (Arc<bridge_core::Message>, Vec<Delivery>)| Message {
-        deliveries: Some(deliveries.iter().map(Into::into).collect()),
+    let shown = |(message, deliveries): (Arc<bridge_core::Message>, Vec<Arc<Delivery>>)| Message {
+        deliveries: Some(deliveries.iter().map(|delivery| (&**delivery).into()).collect()),
         ..Message::from(&*message)
     };
     let snapshot = Snapshot {
