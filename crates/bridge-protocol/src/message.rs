@@ -102,16 +102,18 @@ fn payload(bytes: &[u8]) -> Option<Box<RawValue>> {
 /// assert_eq!(bridge_protocol::text_of(br#"{"text": "hello"}"#).as_deref(), Some("hello"));
 /// assert_eq!(bridge_protocol::text_of(br#""hello""#).as_deref(), Some("hello"));
 /// assert_eq!(bridge_protocol::text_of(br#"{"n": 1}"#), None);
+/// assert_eq!(bridge_protocol::text_of(br#"["hello"]"#), None);
 /// ```
 pub fn text_of(payload: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Content {
-        Object { text: String },
-        Text(String),
+    struct Object {
+        text: String,
     }
-    match serde_json::from_slice(payload).ok()? {
-        Content::Object { text } | Content::Text(text) => Some(text),
+    // What it begins with is looked at first, for an array reads as an object too.
+    match payload.trim_ascii_start().first()? {
+        b'{' => serde_json::from_slice(payload).ok().map(|Object { text }| text),
+        b'"' => serde_json::from_slice(payload).ok(),
+        _ => None,
     }
 }
 
