@@ -32,6 +32,9 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// An answer, or why there is none.
 pub(crate) type Answer = Result<Response<Body>, Refusal>;
 
+/// Room for most answers, which else grow into it.
+const MOST_ANSWERS: usize = 512;
+
 /// What a caller is told to wait when nobody knows better.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -254,6 +257,11 @@ pub(crate) fn body_of(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// An answer of JSON that has about `size` bytes.
+pub(crate) fn large_json(value: &impl Serialize, size: usize) -> Response<Body> {
+    answer(StatusCode::OK, "application/json", body_of(encode(value, size)))
+}
+
 /// An answer of JSON.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     encoded(status, "application/json", value)
@@ -267,12 +275,11 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 }
 
 fn encoded(status: StatusCode, kind: &'static str, value: &impl Serialize) -> Response<Body> {
-    answer(status, kind, body_of(encode(value)))
+    answer(status, kind, body_of(encode(value, MOST_ANSWERS)))
 }
 
-fn encode(value: &impl Serialize) -> Vec<u8> {
-    // Room for most answers, which else grow into it.
-    let mut json = Vec::with_capacity(512);
+fn encode(value: &impl Serialize, size: usize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(size);
     serde_json::to_writer(&mut json, value).expect("wire types have string keys and no writer that fails");
     json
 }
@@ -289,7 +296,8 @@ pub(crate) fn json_handed_over(
     value: &impl Serialize,
     arrived: impl FnOnce() + Send + 'static,
 ) -> Response<Body> {
-    let parcel = Parcel { step: Step::Content(encode(value).into()), arrived: Some(Box::new(arrived)) };
+    let parcel =
+        Parcel { step: Step::Content(encode(value, MOST_ANSWERS).into()), arrived: Some(Box::new(arrived)) };
     answer(StatusCode::OK, "application/json", UnsyncBoxBody::new(parcel))
 }
 

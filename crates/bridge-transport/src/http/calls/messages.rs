@@ -18,7 +18,7 @@ use crate::http::{
     door::Shared,
     held,
     request::Request,
-    response::{Answer, Refusal, json},
+    response::{Answer, Refusal, json, large_json},
     settings::SharedSession,
 };
 
@@ -31,6 +31,9 @@ const LONGEST: u64 = 10 * 365 * 24 * 3_600_000;
 const HEADERS: usize = 32;
 const HEADER_NAME: usize = 64;
 const HEADER_VALUE: usize = 1_024;
+
+/// Room for what is said of a message in a page besides its content, which stands there as text too.
+const ROOM: usize = 1 << 10;
 
 /// The last place in a log that a store can hold.
 const LAST: u64 = i64::MAX as u64;
@@ -234,6 +237,7 @@ pub(super) async fn list(request: Request) -> Answer {
     let bridge = &request.shared.bridge;
     let page = bridge.snapshot(session, before, limit).await?;
     held::check(page.bytes(), &request.shared.answers)?;
+    let size = 2 * page.bytes() + ROOM * (page.messages.len() + 1);
     let next_cursor = page.messages.first().filter(|_| page.older).map(|(oldest, _)| oldest.seq.to_string());
     let shown = |(message, deliveries): (Arc<bridge_core::Message>, Vec<Arc<Delivery>>)| Message {
         deliveries: Some(deliveries.iter().map(|delivery| (&**delivery).into()).collect()),
@@ -245,7 +249,7 @@ pub(super) async fn list(request: Request) -> Answer {
         next_cursor,
         cursor: page.cursor.to_string(),
     };
-    Ok(json(StatusCode::OK, &snapshot))
+    Ok(large_json(&snapshot, size))
 }
 
 pub(super) async fn read(mut request: Request) -> Answer {
