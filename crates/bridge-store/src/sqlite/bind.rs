@@ -46,7 +46,7 @@ impl<'s, 'c> Bind<'s, 'c> {
     pub(super) fn seal(&mut self) -> Result<&mut Self, Fault> {
         let sum = self.sum.finish();
         self.put(&sum)?;
-        self.sum = Checksum::new();
+        self.sum.begin();
         Ok(self)
     }
 
@@ -139,14 +139,14 @@ impl<'r, 's> Take<'r, 's> {
         if self.take::<u32>()? != sum {
             return Err(self.damaged("does not match its checksum"));
         }
-        self.sum = Checksum::new();
+        self.sum.begin();
         Ok(())
     }
 
     /// Takes the checksum of a part that is not there: it must not be there either.
     pub(super) fn pass(&mut self) -> Result<(), Fault> {
         let sum: Option<u32> = self.take()?;
-        self.sum = Checksum::new();
+        self.sum.begin();
         if sum.is_none() { Ok(()) } else { Err(self.damaged("has lost what its checksum is of")) }
     }
 
@@ -194,6 +194,12 @@ impl Checksum {
 
     fn new() -> Self {
         Self { crc: crc32fast::Hasher::new(), gathered: [0; Self::GATHERED], filled: 0 }
+    }
+
+    /// Begins anew, in place: the bytes that are gathered need not be cleared.
+    fn begin(&mut self) {
+        self.crc.reset();
+        self.filled = 0;
     }
 
     fn add(&mut self, value: ValueRef<'_>) {
