@@ -178,6 +178,8 @@ fn set_up(connection: &Connection) -> Result<(), Fault> {
     connection.set_prepared_statement_cache_capacity(64);
     // The last one to close would remove the log and its index; making them again takes space that may be gone by then.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // A query keeps its plan whatever is asked for. Else one whose index is of some rows only is planned anew for each value.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

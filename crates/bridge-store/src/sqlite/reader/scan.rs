@@ -92,13 +92,17 @@ const fn millis(at: Timestamp) -> i64 {
     at.as_millis().cast_signed()
 }
 
-/// Messages of the session `?1` behind the place `?2` and up to the place `?3`, at most `?4`.
-fn messages(connection: &Connection, id: ShardId, values: &[&dyn ToSql]) -> Result<Vec<Row>, Fault> {
+fn messages_sql() -> String {
     // Without the name of the index the planner may walk the whole table, for its rows are in the wanted order.
-    let mut select = connection.prepare_cached(&format!(
+    format!(
         "SELECT {LASTING}, {PAYLOAD}, {CHANGING} FROM message INDEXED BY message_by_session
          WHERE session = ?1 AND seq > ?2 AND seq <= ?3 AND verified IS NOT NULL ORDER BY seq DESC LIMIT ?4"
-    ))?;
+    )
+}
+
+/// Messages of the session `?1` behind the place `?2` and up to the place `?3`, at most `?4`.
+fn messages(connection: &Connection, id: ShardId, values: &[&dyn ToSql]) -> Result<Vec<Row>, Fault> {
+    let mut select = connection.prepare_cached(&messages_sql())?;
     let mut found = select.query(values)?;
     page::fill(iter::from_fn(|| match found.next() {
         Ok(row) => row.map(|row| message(connection, id, row)),
@@ -138,4 +142,27 @@ fn select(
         Ok(row) => row.map(|row| kind.read(row)),
         Err(error) => Some(Err(error.into())),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::sqlite::{Settings, schema};
+
+    #[test]
+    fn a_page_is_not_planned_anew_for_each_conversation() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = schema::database(directory.path());
+        let _writer = schema::open_writer(&file, &Settings::default()).unwrap();
+        let reader = schema::open_reader(&file).unwrap();
+        for session in 1..=3_u128 {
+            let values = params![session.to_be_bytes(), 0, i64::MAX, 10];
+            assert_eq!(messages(&reader, ShardId(0), values).unwrap(), []);
+        }
+        let select = reader.prepare_cached(&messages_sql()).unwrap();
+        assert_eq!(select.get_status(StatementStatus::Run), 3);
+        assert_eq!(select.get_status(StatementStatus::RePrepare), 0);
+    }
 }
