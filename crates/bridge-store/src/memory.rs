@@ -195,8 +195,12 @@ impl Store for MemoryStore {
                 let messages = shard.messages_of(session).into_iter().rev();
                 let older = messages.filter(|message| before.is_none_or(|before| message.seq < before));
                 page::fill(older.take(limit).map(|message| {
-                    let first = RowKey::Delivery(DeliveryId::of(message.id, 0));
-                    Ok((Arc::clone(message), shard.rows.get(&first).cloned()))
+                    let first = shard.rows.get(&RowKey::Delivery(DeliveryId::of(message.id, 0)));
+                    let first = first.and_then(|row| match row {
+                        Row::Delivery(delivery) => Some(Arc::clone(delivery)),
+                        _ => None,
+                    });
+                    Ok((Arc::clone(message), first))
                 }))?
             }
             Index::Deliveries { state, mailbox, from, to, first } => {

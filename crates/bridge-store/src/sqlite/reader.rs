@@ -16,7 +16,7 @@ use super::{
     fault::Fault,
     rows::{
         self, Kind, MessageRow, Shard,
-        message::{self, CHANGING, LASTING, PAYLOAD},
+        message::{self, CHANGING, Known, LASTING, PAYLOAD},
     },
 };
 
@@ -161,7 +161,7 @@ fn find_in_message(connection: &Connection, shard: ShardId, key: &RowKey) -> Res
     let row = &mut Take::new(message::TABLE, row);
     let lasting = MessageRow::read(row)?;
     Ok(match key {
-        RowKey::Message(_) => Some(Row::Message(Arc::new(lasting.read_message(row)?))),
+        RowKey::Message(_) => Some(Row::Message(Arc::new(lasting.read_message(row, &mut Known::default())?))),
         _ => lasting.read_delivery(row)?.map(Arc::new).map(Row::Delivery),
     })
 }

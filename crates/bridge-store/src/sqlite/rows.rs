@@ -171,20 +171,15 @@ impl Kind {
         })
     }
 
-    /// The name of the table that rows of this kind are read from, and the columns that [`read`](Self::read) wants.
+    /// The name of this kind's table, and the columns that [`read`](Self::read) wants.
     pub(super) fn source(self) -> (&'static str, String) {
-        match self.table() {
-            Some(table) => (table.name, table.columns()),
-            None => (message::TABLE, format!("{}, {}", message::LASTING, message::PAYLOAD)),
-        }
+        let table = self.table().unwrap_or_else(|| unreachable!("messages have no table of their own"));
+        (table.name, table.columns())
     }
 
     /// Reads a row of this kind's table.
     pub(super) fn read(self, row: &rusqlite::Row<'_>) -> Result<Row, Fault> {
-        let Some(table) = self.table() else {
-            let take = &mut Take::new(message::TABLE, row);
-            return MessageRow::read(take)?.read_message(take).map(Arc::new).map(Row::Message);
-        };
+        let table = self.table().unwrap_or_else(|| unreachable!("messages have no table of their own"));
         let take = &mut Take::new(table.name, row);
         take.shard()?;
         let row = match self {

@@ -10,7 +10,7 @@ use super::{
     fault::Fault,
     rows::{
         self, EVENT, HANDSHAKE, Kind, MessageRow, SHARD,
-        message::{self, CHANGING, LASTING, PAYLOAD},
+        message::{self, CHANGING, Known, LASTING, PAYLOAD},
     },
     schema::{self, Directory},
     wal,
@@ -132,7 +132,7 @@ fn read_message_row(row: &rusqlite::Row<'_>) -> Result<(), Fault> {
         return Err(row.damaged("is marked as what it is not"));
     }
     if lasting.verified.is_some() {
-        lasting.read_message(row)?;
+        lasting.read_message(row, &mut Known::default())?;
     }
     if lasting.logged && lasting.event().is_none() {
         return Err(row.damaged("is no whole event"));

@@ -2,7 +2,7 @@
 
 use std::{iter, sync::Arc};
 
-use bridge_core::{DeliveryId, Index, Message, Row, RowKey, Seq, SessionId, ShardId, Timestamp};
+use bridge_core::{Delivery, DeliveryId, Index, Message, Row, RowKey, Seq, SessionId, ShardId, Timestamp};
 use rusqlite::{Connection, ToSql, params};
 
 use super::{deliveries, find_apart, live::live};
@@ -13,7 +13,7 @@ use crate::{
         fault::{Fault, if_sound},
         rows::{
             Kind, MessageRow,
-            message::{self, CHANGING, LASTING, PAYLOAD},
+            message::{self, CHANGING, Known, LASTING, PAYLOAD},
         },
     },
 };
@@ -104,8 +104,9 @@ fn messages_sql() -> String {
 fn messages(connection: &Connection, id: ShardId, values: &[&dyn ToSql]) -> Result<Vec<Row>, Fault> {
     let mut select = connection.prepare_cached(&messages_sql())?;
     let mut found = select.query(values)?;
+    let mut known = Known::of_page();
     page::fill(iter::from_fn(|| match found.next() {
-        Ok(row) => row.map(|row| message(connection, id, row)),
+        Ok(row) => row.map(|row| message(connection, id, row, &mut known)),
         Err(error) => Some(Err(error.into())),
     }))
 }
@@ -115,15 +116,18 @@ fn message(
     connection: &Connection,
     id: ShardId,
     row: &rusqlite::Row<'_>,
-) -> Result<(Arc<Message>, Option<Row>), Fault> {
+    known: &mut Known,
+) -> Result<(Arc<Message>, Option<Arc<Delivery>>), Fault> {
     let row = &mut Take::new(message::TABLE, row);
     let lasting = MessageRow::read(row)?;
-    let message = lasting.read_message(row)?;
-    let delivery = match lasting.read_delivery_of(&message, row)? {
-        Some(delivery) => Some(Row::Delivery(Arc::new(delivery))),
-        None => find_apart(connection, id, &RowKey::Delivery(DeliveryId::of(lasting.id, 0)))?,
-    };
-    Ok((Arc::new(message), delivery))
+    let message = Arc::new(lasting.read_message(row, known)?);
+    if let Some(delivery) = lasting.read_delivery_of(&message, row)? {
+        return Ok((message, Some(Arc::new(delivery))));
+    }
+    match find_apart(connection, id, &RowKey::Delivery(DeliveryId::of(lasting.id, 0)))? {
+        Some(Row::Delivery(delivery)) => Ok((message, Some(delivery))),
+        _ => Ok((message, None)),
+    }
 }
 
 /// Those rows of the shard `?1`, at most `?2`, that `take` takes.

@@ -175,8 +175,9 @@ impl<'a> MessageRow<'a> {
     /// Takes [`CHANGING`]; the delivery, if the row holds one.
     pub(in crate::sqlite) fn read_delivery(&self, row: &mut Take<'_, '_>) -> Result<Option<Delivery>, Fault> {
         let names = || {
-            let (from, kind) = (Name::new(self.sender?).ok()?, Name::new(self.kind?).ok()?);
-            Some((self.recipient.parse().ok()?, from, kind, self.key()?))
+            let known = &mut Known::default();
+            let (from, kind) = (known.name(self.sender?)?, known.name(self.kind?)?);
+            Some((known.address(self.recipient)?, from, kind, self.key(known)?))
         };
         self.delivery(names, row)
     }
@@ -220,23 +221,27 @@ impl<'a> MessageRow<'a> {
     }
 
     /// Takes [`PAYLOAD`]; the message that the row holds.
-    pub(in crate::sqlite) fn read_message(&self, row: &mut Take<'_, '_>) -> Result<Message, Fault> {
+    pub(in crate::sqlite) fn read_message(
+        &self,
+        row: &mut Take<'_, '_>,
+        known: &mut Known,
+    ) -> Result<Message, Fault> {
         let payload = row.take()?;
         row.check()?;
-        self.message(payload).ok_or_else(|| row.damaged("is no whole message"))
+        self.message(payload, known).ok_or_else(|| row.damaged("is no whole message"))
     }
 
-    fn message(&self, payload: Bytes) -> Option<Message> {
+    fn message(&self, payload: Bytes, known: &mut Known) -> Option<Message> {
         Some(Message {
             id: self.id,
             seq: Span::seq(self.rowid),
-            from: Name::new(self.sender?).ok()?,
+            from: known.name(self.sender?)?,
             verified: self.verified?,
-            to: self.recipient.parse().ok()?,
-            kind: Name::new(self.kind?).ok()?,
+            to: known.address(self.recipient)?,
+            kind: known.name(self.kind?)?,
             priority: self.priority,
             session: self.session,
-            key: self.key()?,
+            key: self.key(known)?,
             reply_to: self.reply_to,
             correlation_id: self.correlation_id.map(Name::new).transpose().ok()?,
             created_at: self.created_at,
@@ -260,12 +265,49 @@ impl<'a> MessageRow<'a> {
         })
     }
 
-    fn key(&self) -> Option<Option<Name>> {
+    fn key(&self, known: &mut Known) -> Option<Option<Name>> {
         match self.key {
             Some("") => Some(None),
-            Some(key) => Name::new(key).ok().map(Some),
-            None => Name::new(session_of(self.recipient)?).ok().map(Some),
+            Some(key) => known.name(key).map(Some),
+            None => known.name(session_of(self.recipient)?).map(Some),
         }
+    }
+}
+
+/// Names and addresses that were read before, by their texts: in a conversation few occur, each again and again.
+#[derive(Debug, Default)]
+pub(in crate::sqlite) struct Known {
+    most: usize,
+    names: Vec<Name>,
+    addresses: Vec<(String, Address)>,
+}
+
+impl Known {
+    /// For the rows of a page. Looking through more would cost what it saves.
+    pub(in crate::sqlite) fn of_page() -> Self {
+        Self { most: 8, ..Self::default() }
+    }
+
+    fn name(&mut self, text: &str) -> Option<Name> {
+        if let Some(known) = self.names.iter().find(|name| name.as_str() == text) {
+            return Some(known.clone());
+        }
+        let name = Name::new(text).ok()?;
+        if self.names.len() < self.most {
+            self.names.push(name.clone());
+        }
+        Some(name)
+    }
+
+    fn address(&mut self, text: &str) -> Option<Address> {
+        if let Some((_, known)) = self.addresses.iter().find(|(of, _)| of == text) {
+            return Some(known.clone());
+        }
+        let address: Address = text.parse().ok()?;
+        if self.addresses.len() < self.most {
+            self.addresses.push((text.to_owned(), address.clone()));
+        }
+        Some(address)
     }
 }
 
