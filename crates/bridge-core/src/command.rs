@@ -62,6 +62,8 @@ pub enum Command {
     Cancel(DeliveryId),
     /// Give a dead or cancelled delivery another life, for at most `ttl` if given.
     Redrive(DeliveryId, Option<Duration>),
+    /// Tell whether a redrive would be granted, and change nothing.
+    JudgeRedrive(DeliveryId),
     /// Make a mailbox, or change something of how it behaves.
     SetMailbox(SetMailbox),
     /// Tell how a mailbox stands.
@@ -168,7 +170,7 @@ pub enum Answer {
     Redriven(Result<DeliveryId, DeliveryError>),
     /// To `SetTtl`: when the message expires now.
     Ttl(Result<Timestamp, DeliveryError>),
-    /// To `InspectDelivery`.
+    /// To `InspectDelivery`. To `JudgeRedrive`: what would be redriven, or was, if it names its successor.
     Delivery(Result<Box<Delivery>, DeliveryError>),
     /// To `Inspect`: the first delivery of the message and those that redrives made of it. To `InspectLive` and `ListLeased`:
     /// what they ask for.

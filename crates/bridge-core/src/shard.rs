@@ -36,6 +36,7 @@ mod waiting;
 mod why;
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     vec::Vec,
@@ -284,6 +285,7 @@ impl Shard {
             Command::Advance(advance) => Answer::Advanced(self.advance(advance, now, step)),
             Command::Cancel(delivery) => Answer::Cancelled(self.cancel(delivery, now, step)),
             Command::Redrive(delivery, ttl) => Answer::Redriven(self.redrive(delivery, ttl, now, step)),
+            Command::JudgeRedrive(delivery) => Answer::Delivery(self.judge_redrive(delivery).map(Box::new)),
             Command::SetMailbox(set) => Answer::MailboxSet(self.set_mailbox(&set, now, step)),
             Command::InspectMailbox(mailbox) => Answer::Mailbox(self.inspect_mailbox(&mailbox)),
             Command::ListMailboxes(after, limit) => {
@@ -384,6 +386,7 @@ impl Shard {
             }
             Command::Cancel(delivery)
             | Command::Redrive(delivery, _)
+            | Command::JudgeRedrive(delivery)
             | Command::Why(delivery)
             | Command::InspectDelivery(delivery) => {
                 keys.push(RowKey::Delivery(*delivery));

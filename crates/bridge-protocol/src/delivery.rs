@@ -252,12 +252,18 @@ pub struct RedriveDead {
     /// Where an earlier call ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// Whether only to tell what would come of it; it is done unless this says `true`.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// What redriving dead letters came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Redriven {
-    /// The deliveries that were made.
+    /// Whether it was only tried.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The deliveries that were made; of a dry run those that would be redriven.
     pub redriven: Vec<String>,
     /// Those that could not be redriven.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -91,7 +91,7 @@ impl DeadLetters {
 /// What redriving some dead letters came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redriven {
-    /// The deliveries that were made, in the order of those they were made from.
+    /// The deliveries that were made, in the order of those they were made from; of a try those that would be redriven.
     pub deliveries: Vec<DeliveryId>,
     /// Those that could not be redriven, and why.
     pub refused: Vec<(DeliveryId, DeliveryError)>,
@@ -103,6 +103,15 @@ impl Redriven {
     fn tried(&self) -> usize {
         self.deliveries.len() + self.refused.len()
     }
+}
+
+/// Whether dead letters are redriven.
+#[derive(Debug, Clone, Copy)]
+enum Redrive {
+    /// It is only judged what would come of it.
+    Try,
+    /// They are, so many a second.
+    Do { per_second: u32 },
 }
 
 /// Deliveries that are read from the store together: each may come with much that was said of it.
@@ -128,20 +137,52 @@ impl Bridge {
         limit: usize,
         per_second: u32,
     ) -> Result<Redriven, Fault> {
+        self.go_through_dead(wanted, after, limit, Redrive::Do { per_second }).await
+    }
+
+    /// Tells what [`redrive_dead`](Self::redrive_dead) would come to now, and changes nothing: `deliveries` are those that would
+    /// be redriven.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn try_redrive_dead(
+        &self,
+        wanted: &DeadLetters,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Redriven, Fault> {
+        self.go_through_dead(wanted, after, limit, Redrive::Try).await
+    }
+
+    async fn go_through_dead(
+        &self,
+        wanted: &DeadLetters,
+        after: Option<Seq>,
+        limit: usize,
+        how: Redrive,
+    ) -> Result<Redriven, Fault> {
         let mut redriven = Redriven { deliveries: Vec::new(), refused: Vec::new(), next: after };
-        let beat = (per_second as usize / 10).max(1);
+        let beat = match how {
+            Redrive::Try => PAGE,
+            Redrive::Do { per_second } => (per_second as usize / 10).max(1),
+        };
         let clock = self.clock();
         let mut due = clock.now();
         loop {
             let room = PAGE.min(limit - redriven.tried());
             let page = self.dead_letters(wanted, redriven.next, room).await?;
             for some in page.deliveries.chunks(beat) {
-                clock.sleep_until(due).await;
-                due = clock.now() + Duration::from_secs(some.len() as u64) / per_second.max(1);
-                let results = join_all(some.iter().map(|dead| self.redrive(dead.id, None))).await;
+                let results = match how {
+                    Redrive::Try => join_all(some.iter().map(|dead| self.try_redrive(dead.id))).await,
+                    Redrive::Do { per_second } => {
+                        clock.sleep_until(due).await;
+                        due = clock.now() + Duration::from_secs(some.len() as u64) / per_second.max(1);
+                        join_all(some.iter().map(|dead| self.redrive(dead.id, None))).await
+                    }
+                };
                 for (dead, result) in some.iter().zip(results) {
                     match result {
-                        Ok(new) => redriven.deliveries.push(new),
+                        Ok(id) => redriven.deliveries.push(id),
                         Err(CallError::Refused(error)) => redriven.refused.push((dead.id, error)),
                         Err(CallError::Fault(fault)) => return Err(fault),
                     }
@@ -155,7 +196,21 @@ impl Bridge {
         }
     }
 
-    /// The dead letters that [`redrive_dead`](Self::redrive_dead) would give another life, the oldest first: those made after
+    /// Tells whether a [`redrive`](Self::redrive) would be granted, and changes nothing: the delivery, which names its successor if
+    /// it was redriven before.
+    ///
+    /// # Errors
+    /// [`DeliveryError`], as the redrive.
+    pub async fn judge_redrive(&self, delivery: DeliveryId) -> Result<Delivery, CallError<DeliveryError>> {
+        let judged = answer_of!(self.call(Command::JudgeRedrive(delivery)).await?, Delivery);
+        judged.map(|delivery| *delivery).map_err(CallError::Refused)
+    }
+
+    async fn try_redrive(&self, id: DeliveryId) -> Result<DeliveryId, CallError<DeliveryError>> {
+        self.judge_redrive(id).await.map(|judged| judged.id)
+    }
+
+    /// The dead letters that [`redrive_dead`](Self::redrive_dead) would try to give another life, the oldest first: those made after
     /// `after`, at most `limit`, and fewer where they are few among many others.
     ///
     /// # Errors

@@ -43,22 +43,11 @@ impl Shard {
         now: Timestamp,
         step: &mut Step,
     ) -> Result<DeliveryId, DeliveryError> {
-        let mut old = self.find(id).ok_or(DeliveryError::Unknown(id))?;
+        let mut old = self.judge_redrive(id)?;
         if let Some(successor) = old.redriven_as {
             return Ok(successor);
         }
-        if !matches!(old.state, State::Dead(_) | State::Cancelled) {
-            return Err(DeliveryError::WrongState { state: old.state });
-        }
-        if old.message_gone {
-            return Err(DeliveryError::MessageGone(id));
-        }
-        if let Some(session) = old.mailbox.session().filter(|session| !self.sessions.contains_key(session)) {
-            return Err(DeliveryError::SessionClosed(session));
-        }
-        if self.use_mailbox(&old.mailbox, now, step).is_err() {
-            return Err(DeliveryError::UnknownMailbox(old.mailbox));
-        }
+        self.use_mailbox(&old.mailbox, now, step).expect("it was judged that it can be used");
         let successor = if fault!(Revive) { id } else { id.redriven() };
         let place = self.tell(Subject::from(&old), EventKind::Redriven { successor }, now, step);
         let new = Delivery {
@@ -91,5 +80,26 @@ impl Shard {
         step.put(Row::Delivery(Arc::new(old)));
         self.insert(new, now, step);
         Ok(successor)
+    }
+
+    /// The delivery that may be redriven, or was: then it names its successor.
+    pub(super) fn judge_redrive(&self, id: DeliveryId) -> Result<Delivery, DeliveryError> {
+        let old = self.find(id).ok_or(DeliveryError::Unknown(id))?;
+        if old.redriven_as.is_some() {
+            return Ok(old);
+        }
+        if !matches!(old.state, State::Dead(_) | State::Cancelled) {
+            return Err(DeliveryError::WrongState { state: old.state });
+        }
+        if old.message_gone {
+            return Err(DeliveryError::MessageGone(id));
+        }
+        if let Some(session) = old.mailbox.session().filter(|session| !self.sessions.contains_key(session)) {
+            return Err(DeliveryError::SessionClosed(session));
+        }
+        if self.check_use(&old.mailbox).is_err() {
+            return Err(DeliveryError::UnknownMailbox(old.mailbox));
+        }
+        Ok(old)
     }
 }

@@ -28,6 +28,7 @@ use crate::{
 };
 
 /// Why a mailbox cannot be used.
+#[derive(Debug)]
 pub(super) enum Unusable {
     Unknown(Address),
     TooMany { limit: usize },

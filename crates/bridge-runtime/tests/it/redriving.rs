@@ -42,11 +42,13 @@ async fn what_is_refused_counts_and_is_not_met_again() {
     reject_all(&house.bridge, house.ask("a")).await;
     house.bridge.close_session(house.session).await.unwrap();
 
+    let would = house.bridge.try_redrive_dead(&DeadLetters::default(), None, 3).await.unwrap();
     let mut refused = Vec::new();
     let mut after = None;
     loop {
         let done = redrive(&house, after, 3, 1_000).await;
         assert!(done.deliveries.is_empty() && done.refused.len() <= 3, "{done:?}");
+        assert!(after.is_some() || done == would, "what is tried is judged as what is done: {would:?}");
         refused.extend(done.refused);
         after = done.next;
         if after.is_none() {

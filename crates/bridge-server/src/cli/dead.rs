@@ -70,6 +70,9 @@ pub(super) enum Dead {
         /// At most so many a second
         #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
         rate: u32,
+        /// Only tell what would be redriven
+        #[arg(long, conflicts_with = "id")]
+        dry_run: bool,
     },
 }
 
@@ -89,10 +92,11 @@ impl Dead {
                 let made: Successor = client.post(&path, &Redrive::default()).await?;
                 output.result(&made, |made| format!("{} waits anew", made.delivery_id))?;
             }
-            Self::Redrive { mailbox, reason, kind, rate, .. } => {
+            Self::Redrive { mailbox, reason, kind, rate, dry_run, .. } => {
                 let mailbox = mailbox.map(|mailbox| mailbox.to_string());
+                let rate_per_s = Some(rate);
                 let wish =
-                    RedriveDead { mailbox, reason, kind, rate_per_s: Some(rate), ..RedriveDead::default() };
+                    RedriveDead { mailbox, reason, kind, rate_per_s, dry_run, ..RedriveDead::default() };
                 return redrive(wish, client, output).await;
             }
         }
@@ -102,7 +106,8 @@ impl Dead {
 
 /// Redrives call by call, until nothing is left.
 async fn redrive(mut wish: RedriveDead, client: &Client, output: &Output) -> Result<ExitCode> {
-    let mut all = Redriven { redriven: Vec::new(), refused: Vec::new(), next_cursor: None };
+    let dry_run = wish.dry_run;
+    let mut all = Redriven { dry_run, redriven: Vec::new(), refused: Vec::new(), next_cursor: None };
     // No call lasts much longer than ten seconds.
     wish.limit = wish.rate_per_s.map(|rate| (rate * 10).min(1_000));
     loop {
@@ -116,11 +121,12 @@ async fn redrive(mut wish: RedriveDead, client: &Client, output: &Output) -> Res
         output.note(&format!("{} so far", all.redriven.len()));
     }
     let refused = all.refused.len();
+    let would = if dry_run { "would be " } else { "" };
     output.result(&all, |all| match refused {
-        0 => format!("{} redriven", all.redriven.len()),
+        0 => format!("{} {would}redriven", all.redriven.len()),
         refused => {
             let why = shown_on_a_line(&all.refused[0].error.title);
-            format!("{} redriven, {refused} refused; the first: {why}", all.redriven.len())
+            format!("{} {would}redriven, {refused} {would}refused; the first: {why}", all.redriven.len())
         }
     })?;
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

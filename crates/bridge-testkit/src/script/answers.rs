@@ -39,13 +39,14 @@ impl Stage {
             Answer::Cancelled(Ok(cancelled)) if cancelled.requested => "requested of its holder".to_owned(),
             Answer::Cancelled(Ok(_)) => "cancelled".to_owned(),
             Answer::Redriven(Ok(_)) => "a new delivery".to_owned(),
+            Answer::Delivery(Ok(judged)) if judged.redriven_as.is_some() => "redriven before".to_owned(),
+            Answer::Delivery(Ok(_)) => "would be a new delivery".to_owned(),
             Answer::Mailbox(Ok(view))
             | Answer::MailboxSet(Ok(MailboxSet::Made(view) | MailboxSet::Changed(view))) => self.view(view),
             Answer::Mailboxes(list) => self.list(list),
             Answer::Purged(Ok(purged)) => mailboxes::purged(*purged),
             Answer::Why(Ok(why)) => self.why(why),
             Answer::Ttl(Ok(expires_at)) => format!("expires at {}", since_start(*expires_at)),
-            Answer::Ttl(Err(error)) => self.refused(error),
             Answer::Mailbox(Err(error)) | Answer::MailboxSet(Err(error)) | Answer::Purged(Err(error)) => {
                 self.refused(error)
             }
@@ -57,9 +58,11 @@ impl Stage {
             }
             Answer::Published(Err(error)) => self.refused(error),
             Answer::Received(Err(error)) => self.refused(error),
-            Answer::Cancelled(Err(error)) | Answer::Redriven(Err(error)) | Answer::Why(Err(error)) => {
-                self.refused(error)
-            }
+            Answer::Ttl(Err(error))
+            | Answer::Cancelled(Err(error))
+            | Answer::Redriven(Err(error))
+            | Answer::Delivery(Err(error))
+            | Answer::Why(Err(error)) => self.refused(error),
             Answer::Task(Err(error)) => self.refused(error),
             Answer::Retired(0) => "nothing to remove".to_owned(),
             Answer::Retired(1) => "removed, 1 change".to_owned(),

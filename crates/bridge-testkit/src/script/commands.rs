@@ -50,6 +50,7 @@ impl Stage {
                 Command::Advance(Advance { session, reader: name_of(words.word(1)), from, to })
             }
             "cancel" => Command::Cancel(self.newest(words.word(0))),
+            "redrive" if words.plain.contains(&"try") => Command::JudgeRedrive(self.life(words)),
             "redrive" => Command::Redrive(self.life(words), words.span("ttl")),
             "retire" => self.retire(words),
             "trim" => {

@@ -411,7 +411,11 @@ async fn dead_letters_are_redriven_by_what_they_are_and_once() {
     };
     let none = redrive(json!({"reason": "expired"})).await;
     assert_eq!((&none["redriven"], &none["next_cursor"]), (&json!([]), &Value::Null));
+    let would = redrive(json!({"type": "job", "limit": 2, "dry_run": true})).await;
+    assert_eq!((&would["dry_run"], would["redriven"].as_array().unwrap().len()), (&json!(true), 2));
+    assert_eq!(server.get("/api/mailboxes/worker").await.json()["pending"], 0);
     let two = redrive(json!({"mailbox": "worker", "type": "job", "limit": 2})).await;
+    assert_eq!((&two["dry_run"], &two["next_cursor"]), (&json!(false), &would["next_cursor"]));
     assert_eq!(two["redriven"].as_array().unwrap().len(), 2);
     let last = redrive(json!({"type": "job", "cursor": two["next_cursor"]})).await;
     assert_eq!((last["redriven"].as_array().unwrap().len(), &last["next_cursor"]), (1, &Value::Null));

@@ -82,12 +82,18 @@ pub(super) async fn redrive_dead(mut request: Request) -> Answer {
     let rate = number("/rate_per_s", wish.rate_per_s, 100)?;
     let limit = number("/limit", wish.limit, 100)?.min(rate * LONGEST) as usize;
     let after = parsed::<u64>("/cursor", wish.cursor.as_deref()).map_err(|_| Code::InvalidCursor)?.map(Seq);
-    let done = request.shared.bridge.redrive_dead(&wanted, after, limit, rate).await?;
+    let bridge = &request.shared.bridge;
+    let done = if wish.dry_run {
+        bridge.try_redrive_dead(&wanted, after, limit).await?
+    } else {
+        bridge.redrive_dead(&wanted, after, limit, rate).await?
+    };
     let refused = done.refused.into_iter().map(|(delivery, error)| Unredriven {
         delivery_id: delivery.to_string(),
         error: Refusal::from(error).into_problem(),
     });
     let answer = Redriven {
+        dry_run: wish.dry_run,
         redriven: done.deliveries.iter().map(ToString::to_string).collect(),
         refused: refused.collect(),
         next_cursor: done.next.map(|next| next.to_string()),
