@@ -37,7 +37,7 @@ use super::{
     limits::{self, Budget, Reader, Share},
     page::{Asset, Files, Lookup},
     request::{self, accepts},
-    response::{Answer, Body, BoxError, Refusal, body_of, empty},
+    response::{Answer, Body, BoxError, Refusal, body_of, empty, identified},
     router::{Call, Gives, Matched, Router},
     settings::{InvalidSetting, Settings},
     watchers::Watchers,
@@ -281,7 +281,7 @@ impl Shared {
         self.guard.check_origin(parts, from)
     }
 
-    async fn call(self: Arc<Self>, parts: Parts, body: Body, target: Target) -> Answer {
+    async fn call(self: Arc<Self>, parts: Parts, body: Body, target: Target, id: &str) -> Answer {
         let call = match &target {
             Target::Call(matched) => matched.endpoint.call(&parts.method),
             Target::Mounted(_) | Target::Nothing => None,
@@ -289,7 +289,8 @@ impl Shared {
         let _under_way = if call.is_some_and(Call::is_vital) { None } else { Some(self.begin(&parts)?) };
         let Matched { endpoint, id } = match target {
             Target::Mounted(mounted) => {
-                return held::hold(self.pass_on(mounted, parts, body).await?, &self.answers);
+                let response = self.pass_on(mounted, parts, body).await?;
+                return held::hold(identified(response, id).await?, &self.answers);
             }
             Target::Nothing => return Err(Code::NotFound.into()),
             Target::Call(matched) => matched,
@@ -378,7 +379,7 @@ impl Admitted {
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         let Self { shared, target, id, span } = self;
         let (parts, body) = request.into_parts();
-        let call = Arc::clone(&shared).call(parts, body, target);
+        let call = Arc::clone(&shared).call(parts, body, target, text(&id));
         let call = AssertUnwindSafe(call).catch_unwind().instrument(span);
         let answer = tokio::select! {
             biased;

@@ -16,9 +16,9 @@ use bridge_runtime::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -34,6 +34,12 @@ pub(crate) type Answer = Result<Response<Body>, Refusal>;
 
 /// Room for most answers, which else grow into it.
 const MOST_ANSWERS: usize = 512;
+
+/// The type of an answer that is a problem.
+const PROBLEM: &str = "application/problem+json";
+
+/// Bytes of a mounted service's answer that is looked into, if it says that it is a problem.
+const LARGEST_PROBLEM: u64 = 16 << 10;
 
 /// What a caller is told to wait when nobody knows better.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -107,9 +113,9 @@ impl Refusal {
 
     pub(crate) fn into_response(self, request_id: &str) -> Response<Body> {
         let Told { mut problem, retry_after, allow } = *self.0;
-        problem.request_id = Some(request_id.to_owned());
+        identify(&mut problem, request_id);
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = encoded(status, "application/problem+json", &problem);
+        let mut response = encoded(status, PROBLEM, &problem);
         if let Some(pause) = retry_after {
             // Whole seconds, never less than the pause.
             let seconds = pause.as_millis().div_ceil(1_000).max(1);
@@ -122,6 +128,32 @@ impl Refusal {
         }
         response
     }
+}
+
+/// Gives a problem its request's id. Of what is our fault the program's log tells by the same id.
+fn identify(problem: &mut Problem, request_id: &str) {
+    problem.request_id = Some(request_id.to_owned());
+    let Problem { status, code, detail, .. } = problem;
+    if *status >= 500 {
+        tracing::error!(request_id, status, code, detail, "a call was answered with an error");
+    }
+}
+
+/// The answer of a mounted service; a problem bears the request's id as ours do.
+pub(crate) async fn identified(response: Response<Body>, request_id: &str) -> Answer {
+    let is_problem = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
+    let size = response.body().size_hint().upper();
+    if !is_problem || size.is_none_or(|size| size > LARGEST_PROBLEM) {
+        return Ok(response);
+    }
+    let (mut parts, body) = response.into_parts();
+    let mut body = body.collect().await.map_err(|_| Code::Internal)?.to_bytes();
+    if let Ok(mut problem) = serde_json::from_slice(&body) {
+        identify(&mut problem, request_id);
+        parts.headers.remove(CONTENT_LENGTH);
+        body = encode(&problem, MOST_ANSWERS).into();
+    }
+    Ok(Response::from_parts(parts, body_of(body)))
 }
 
 impl From<Code> for Refusal {

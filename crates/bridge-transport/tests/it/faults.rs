@@ -9,7 +9,9 @@ use bridge_transport::ServeSettings;
 use http::Method;
 use serde_json::json;
 
-use crate::support::{Server, request, until, with};
+use tracing::Level;
+
+use crate::support::{Log, Server, request, until, with};
 
 #[tokio::test]
 async fn a_failed_write_is_unknown_and_repeating_it_with_its_key_is_safe() {
@@ -23,6 +25,22 @@ async fn a_failed_write_is_unknown_and_repeating_it_with_its_key_is_safe() {
     until(async || server.get("/health/ready").await.status == 200).await;
     let again = server.send(send()).await;
     assert_eq!((again.status.as_u16(), &again.json()["duplicate"]), (200, &json!(true)));
+}
+
+#[tokio::test]
+async fn a_failure_is_found_in_the_log_by_the_id_of_its_request() {
+    let (log, _heard) = Log::begin_at(Level::INFO);
+    let server = Server::start().await;
+    let path = format!("/api/sessions/{}/messages", server.session().await);
+    server.post(&path, r#"{"text": ""}"#).await.is_problem(400, "invalid_field");
+    server.store.break_down(StoreErrorKind::Full);
+    let answer = server.post(&path, r#"{"text": "SECRET"}"#).await;
+    answer.is_problem(507, "store_full");
+    let text = log.text();
+    let told: Vec<_> = text.lines().filter(|line| line.contains(answer.header("x-request-id"))).collect();
+    assert_eq!(told.len(), 1, "{text}");
+    assert!(told[0].contains("ERROR") && told[0].contains(r#"code="store_full""#), "{told:?}");
+    assert!(!text.contains("SECRET") && !text.contains("invalid_field"), "{text}");
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use std::convert::Infallible;
 
+use bridge_protocol::{Code, Problem};
 use bridge_runtime::Bridge;
 use bridge_store::MemoryStore;
 use bridge_transport::{Body, HttpDoor, Mounted, ServeSettings};
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceExt, service_fn};
 
@@ -45,6 +46,29 @@ async fn a_call_of_a_mounted_service_is_logged_by_where_that_is_mounted() {
     server.post("/mcp/below?x=y", "x").await;
     let log = log.text();
     assert!(log.contains(r#"path="/mcp""#) && !log.contains("{file}") && !log.contains("below"), "{log}");
+}
+
+#[tokio::test]
+async fn a_problem_of_a_mounted_service_bears_the_id_of_its_request() {
+    let failing = service_fn(|request: Request<Body>| async move {
+        let code = if request.uri().path() == "/x" { Code::NotAcceptable } else { Code::Unavailable };
+        let body = serde_json::to_vec(&Problem::new(code).with("more", 7)).unwrap();
+        let mut response = Response::new(Full::from(body).map_err(Into::into).boxed_unsync());
+        *response.status_mut() = StatusCode::from_u16(code.status()).unwrap();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        Ok::<_, Infallible>(response)
+    });
+    let (log, _heard) = Log::begin();
+    let server = Server::with(|door| door.mount("/x", Mounted::new(failing)), ServeSettings::default()).await;
+    assert_eq!(server.get("/x").await.is_problem(406, "not_acceptable")["more"], 7);
+    let answer = server.get("/x/fails").await;
+    answer.is_problem(503, "unavailable");
+    let text = log.text();
+    let errors: Vec<_> = text.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains(answer.header("x-request-id")), "{errors:?}");
+    assert_eq!(server.send(request(Method::HEAD, "/x", "")).await.status, 406);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ use tokio::{
     sync::oneshot,
     task::JoinHandle,
 };
-use tracing::subscriber::DefaultGuard;
+use tracing::{Level, subscriber::DefaultGuard};
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub(crate) struct Server {
@@ -310,11 +310,16 @@ impl Write for Log {
 impl Log {
     /// Hears what this thread says until the guard is dropped.
     pub(crate) fn begin() -> (Self, DefaultGuard) {
+        Self::begin_at(Level::TRACE)
+    }
+
+    /// The same, of what is as important as this.
+    pub(crate) fn begin_at(level: Level) -> (Self, DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
         let heard = tracing_subscriber::registry()
             .with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone()))
-            .with(Targets::new().with_target("bridge", tracing::Level::TRACE));
+            .with(Targets::new().with_target("bridge", level));
         (log, heard.set_default())
     }
 
