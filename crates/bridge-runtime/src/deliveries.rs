@@ -64,7 +64,7 @@ pub(crate) fn deliveries(rows: Vec<Row>) -> Vec<Delivery> {
     deliveries.collect()
 }
 
-/// Which dead letters are to be redriven.
+/// Which dead letters are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadLetters {
     /// Those of this mailbox.
@@ -76,14 +76,17 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
+    /// Whether it is one of these, and can still be redriven.
     fn takes(&self, delivery: &Delivery) -> bool {
+        delivery.redriven_as.is_none() && !delivery.message_gone && self.names(delivery)
+    }
+
+    fn names(&self, delivery: &Delivery) -> bool {
         let reason = match delivery.state {
             State::Dead(reason) => Some(reason),
             _ => None,
         };
-        delivery.redriven_as.is_none()
-            && !delivery.message_gone
-            && self.reason.is_none_or(|wanted| reason == Some(wanted))
+        self.reason.is_none_or(|wanted| reason == Some(wanted))
             && self.kind.as_ref().is_none_or(|kind| delivery.kind == *kind)
     }
 }
@@ -243,6 +246,37 @@ impl Bridge {
         Ok(DeliveryPage { deliveries: found, next })
     }
 
+    /// The dead letters that `wanted` names, the newest first, those that were redriven among them: at most `limit` that were made
+    /// before `before`, and fewer where they are few among many others. The page ends behind the one with which it holds 1 MiB.
+    ///
+    /// # Errors
+    /// A [`Fault`].
+    pub async fn newest_dead_letters(
+        &self,
+        wanted: &DeadLetters,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<DeliveryPage, Fault> {
+        let mut found: Vec<Delivery> = Vec::new();
+        let mut to = before.unwrap_or_else(|| self.head().seq.next());
+        for _ in 0..PAGES {
+            let mailbox = wanted.mailbox.clone();
+            let (state, from, first) = (StateKind::Dead, Seq::ZERO, First::Newest);
+            let index = Index::Deliveries { state, mailbox, from, to, first };
+            let page = deliveries(self.scan(index, PAGE).await?);
+            let Some(last) = page.last() else { return Ok(DeliveryPage { deliveries: found, next: None }) };
+            to = last.seq;
+            found.extend(page.into_iter().filter(|dead| wanted.names(dead)));
+            let room = fitting(&found, limit);
+            if room < found.len() {
+                found.truncate(room);
+                to = found.last().map_or(to, |last| last.seq);
+                break;
+            }
+        }
+        Ok(DeliveryPage { deliveries: found, next: Some(to) })
+    }
+
     /// Deliveries in one state, of one mailbox if it is named, newest first: at most `limit` that were made before `before`. The
     /// page ends behind the one with which it holds 1 MiB.
     ///
@@ -258,12 +292,15 @@ impl Bridge {
         if state == StateKind::Leased {
             return self.leased_deliveries(mailbox, before, limit).await;
         }
-        let mut to = before.unwrap_or_else(|| self.head().seq.next());
         // What was given up is kept in an index of its own; there is little of it.
-        let (window, windows) = if state == StateKind::Dead { (u64::MAX, 1) } else { (WINDOW, WINDOWS) };
+        if state == StateKind::Dead {
+            let wanted = DeadLetters { mailbox: mailbox.cloned(), ..DeadLetters::default() };
+            return self.newest_dead_letters(&wanted, before, limit).await;
+        }
+        let mut to = before.unwrap_or_else(|| self.head().seq.next());
         let mut deliveries: Vec<Delivery> = Vec::new();
-        'windows: for _ in 0..windows {
-            let from = Seq(to.0.saturating_sub(window));
+        'windows: for _ in 0..WINDOWS {
+            let from = Seq(to.0.saturating_sub(WINDOW));
             loop {
                 let index =
                     Index::Deliveries { state, mailbox: mailbox.cloned(), from, to, first: First::Newest };

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bridge_core::{Address, DeadReason, DeliveryId, MessageId};
+use bridge_core::{Address, DeadReason, DeliveryId, MessageId, Name};
 use bridge_protocol::{Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Why as WireWhy};
 use clap::{ArgGroup, Args, Subcommand, builder::PossibleValuesParser};
 use percent_encoding::utf8_percent_encode;
@@ -45,6 +45,12 @@ pub(super) enum Dead {
         /// Of this mailbox alone
         #[arg(long)]
         mailbox: Option<Address>,
+        /// Those given up for this reason
+        #[arg(long, value_parser = PossibleValuesParser::new(DeadReason::ALL.map(DeadReason::as_str)))]
+        reason: Option<String>,
+        /// Those with this type of message
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<Name>,
         /// At most so many
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
@@ -79,13 +85,18 @@ pub(super) enum Dead {
 impl Dead {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<ExitCode> {
         match self {
-            Self::List { mailbox, limit } => {
-                let encoded =
-                    |mailbox: Address| utf8_percent_encode(&mailbox.to_string(), ENCODED).to_string();
-                let of = mailbox.map(|mailbox| format!("&mailbox={}", encoded(mailbox))).unwrap_or_default();
-                let page: Page<Delivery> =
-                    client.get(&format!("/api/dead-letters?limit={limit}{of}")).await?;
-                output.result(&page, told)?;
+            Self::List { mailbox, reason, kind, limit } => {
+                let filters = [
+                    ("mailbox", mailbox.map(|mailbox| mailbox.to_string())),
+                    ("reason", reason),
+                    ("type", kind.map(|kind| kind.to_string())),
+                ];
+                let mut path = format!("/api/dead-letters?limit={limit}");
+                for (name, value) in filters {
+                    let Some(value) = value else { continue };
+                    path += &format!("&{name}={}", utf8_percent_encode(&value, ENCODED));
+                }
+                output.result(&client.get::<Page<Delivery>>(&path).await?, told)?;
             }
             Self::Redrive { id: Some(id), .. } => {
                 let path = format!("/api/deliveries/{id}/redrive");

@@ -124,6 +124,8 @@ async fn dead_letters_are_listed_and_redriven() {
     assert_eq!(newest, [&third, &second, &first].map(|message| delivery(message)));
     assert!(lines[3].ends_with("out of paper\u{fffd}[2J"), "{list:?}");
     assert_eq!(rows(&stage.said("dead list --mailbox printer")).len(), 2);
+    assert_eq!(rows(&stage.said("dead list --type job --reason rejected")).len(), 3);
+    assert_eq!(stage.said("dead list --reason expired"), "Nothing was given up.");
     let short = stage.said("dead list --limit 2");
     assert_eq!(short.lines().last(), Some("There are more; see --limit."));
     assert_eq!(stage.json("dead list")["data"][0]["reason"], "rejected");

@@ -336,9 +336,25 @@ async fn deliveries_are_listed_by_state_and_mailbox() {
         (&json!("rejected"), &json!("no such job"))
     );
     assert_eq!(ids(&dead), ids(&server.get("/api/deliveries?state=dead").await.json()));
-    for path in ["/api/deliveries", "/api/deliveries?state=lost"] {
-        assert_eq!(server.get(path).await.json()["errors"][0]["parameter"], "state", "{path}");
+    for (filter, count) in [
+        ("reason=rejected&type=message", 1),
+        ("reason=expired", 0),
+        ("type=zzz", 0),
+        ("type=message&mailbox=other", 0),
+    ] {
+        let some = server.get(&format!("/api/dead-letters?{filter}")).await.json();
+        assert_eq!(ids(&some).len(), count, "{filter}: {some}");
     }
+    for (path, parameter) in [
+        ("/api/deliveries", "state"),
+        ("/api/deliveries?state=lost", "state"),
+        ("/api/dead-letters?reason=bored", "reason"),
+        ("/api/dead-letters?type=", "type"),
+    ] {
+        assert_eq!(server.get(path).await.json()["errors"][0]["parameter"], parameter, "{path}");
+    }
+    let detail = server.get("/api/deliveries").await.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with("state: it is needed"), "{detail}");
 }
 
 #[tokio::test]

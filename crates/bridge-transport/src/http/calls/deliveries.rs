@@ -1,10 +1,10 @@
 //! Single deliveries: how they fare, withdrawing them, giving them another life.
 
-use bridge_core::{Address, DeadReason, DeliveryId, Seq, StateKind};
+use bridge_core::{Address, DeadReason, DeliveryId, Seq, State, StateKind};
 use bridge_protocol::{
     Attempt, Cancelled, Code, Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Unredriven, Why,
 };
-use bridge_runtime::DeadLetters;
+use bridge_runtime::{DeadLetters, DeliveryPage};
 use http::StatusCode;
 
 use super::messages::{millis, parsed};
@@ -26,32 +26,55 @@ pub(super) async fn show(request: Request) -> Answer {
 
 /// Deliveries in one state, newest first.
 pub(super) async fn list(request: Request) -> Answer {
-    let state = request.query.get("state").ok_or_else(|| Refusal::parameter("state", STATES))?;
+    let wrong =
+        |what| Refusal::parameter("state", format_args!("{what} pending, leased, done, dead or cancelled"));
+    let state = request.query.get("state").ok_or_else(|| wrong("it is needed:"))?;
     let known = StateKind::ALL.into_iter().find(|known| known.as_str() == state);
-    let state = known.ok_or_else(|| Refusal::parameter("state", STATES))?;
-    page(request, state).await
-}
-
-const STATES: &str = "pending, leased, done, dead or cancelled";
-
-/// What was given up.
-pub(super) async fn dead_letters(request: Request) -> Answer {
-    page(request, StateKind::Dead).await
-}
-
-async fn page(request: Request, state: StateKind) -> Answer {
-    let limit = request.query.number("limit", 1..=1_000)?.map_or(100, |limit| limit as usize);
+    let state = known.ok_or_else(|| wrong("one of"))?;
+    let (before, limit) = place(&request)?;
     let mailbox: Option<Address> = request.query.parsed("mailbox")?;
-    let before = request.query.number("cursor", 1..=u64::MAX).map_err(|_| Code::InvalidCursor)?.map(Seq);
     let _turn = request.shared.pages.acquire().await;
     let found = request.shared.bridge.deliveries(state, mailbox.as_ref(), before, limit).await?;
+    page(&request, &found)
+}
+
+/// What was given up, newest first.
+pub(super) async fn dead_letters(request: Request) -> Answer {
+    let (before, limit) = place(&request)?;
+    let wrong = |detail: String| Refusal::parameter("reason", detail);
+    let wanted = DeadLetters {
+        mailbox: request.query.parsed("mailbox")?,
+        reason: request.query.get("reason").map(reason).transpose().map_err(wrong)?,
+        kind: request.query.parsed("type")?,
+    };
+    let _turn = request.shared.pages.acquire().await;
+    let found = request.shared.bridge.newest_dead_letters(&wanted, before, limit).await?;
+    page(&request, &found)
+}
+
+/// Where a page begins, and how long it may be.
+fn place(request: &Request) -> Result<(Option<Seq>, usize), Refusal> {
+    let limit = request.query.number("limit", 1..=1_000)?.map_or(100, |limit| limit as usize);
+    let before = request.query.number("cursor", 1..=u64::MAX).map_err(|_| Code::InvalidCursor)?;
+    Ok((before.map(Seq), limit))
+}
+
+fn page(request: &Request, found: &DeliveryPage) -> Answer {
     held::check(found.bytes(), &request.shared.answers)?;
     let shown = |delivery: &bridge_core::Delivery| Delivery {
-        attempts: (state == StateKind::Dead).then(|| Attempt::all_of(delivery)),
+        attempts: matches!(delivery.state, State::Dead(_)).then(|| Attempt::all_of(delivery)),
         ..Delivery::from(delivery)
     };
     let data = found.deliveries.iter().map(shown).collect();
     Ok(json(StatusCode::OK, &Page { data, next_cursor: found.next.map(|next| next.to_string()) }))
+}
+
+/// Why something was given up; else what it can be.
+fn reason(word: &str) -> Result<DeadReason, String> {
+    DeadReason::ALL.into_iter().find(|known| known.as_str() == word).ok_or_else(|| {
+        let all: Vec<_> = DeadReason::ALL.iter().map(|known| known.as_str()).collect();
+        format!("one of {}", all.join(", "))
+    })
 }
 
 /// Seconds that one redrive of dead letters may take at its rate.
@@ -60,19 +83,10 @@ const LONGEST: u32 = 60;
 /// Another life for some dead letters, or all, so many a second.
 pub(super) async fn redrive_dead(mut request: Request) -> Answer {
     let wish: RedriveDead = request.optional_json().await?.unwrap_or_default();
-    let reason = match wish.reason.as_deref() {
-        None => None,
-        Some(word) => {
-            let known = DeadReason::ALL.into_iter().find(|known| known.as_str() == word);
-            Some(known.ok_or_else(|| {
-                let all: Vec<_> = DeadReason::ALL.iter().map(|known| known.as_str()).collect();
-                Refusal::field("/reason", format_args!("one of {}", all.join(", ")))
-            })?)
-        }
-    };
+    let wrong = |detail: String| Refusal::field("/reason", detail);
     let wanted = DeadLetters {
         mailbox: parsed("/mailbox", wish.mailbox.as_deref())?,
-        reason,
+        reason: wish.reason.as_deref().map(reason).transpose().map_err(wrong)?,
         kind: parsed("/type", wish.kind.as_deref())?,
     };
     let number = |pointer, given: Option<u32>, default: u32| match given.unwrap_or(default) {
