@@ -1,5 +1,7 @@
 //! Refusals and faults in words that a model can act on.
 
+use std::ops::RangeInclusive;
+
 use bridge_core::{
     DeliveryError, MailboxError, PublishError, ReceiveError, SessionError, SettleError, TaskError,
 };
@@ -27,6 +29,21 @@ impl Refusal {
     /// A value that an argument cannot have.
     pub(crate) fn argument(error: impl Into<String>) -> Self {
         Self::new(Code::InvalidField, error, "Call the tool again with arguments that fit its input schema.")
+    }
+
+    /// A whole number within `bounds`, or none.
+    pub(crate) fn within(
+        name: &str,
+        given: Option<i64>,
+        bounds: RangeInclusive<i64>,
+    ) -> Result<Option<i64>, Self> {
+        match given {
+            Some(number) if !bounds.contains(&number) => {
+                let (least, most) = bounds.into_inner();
+                Err(Self::argument(format!("{name}: a whole number from {least} to {most}")))
+            }
+            given => Ok(given),
+        }
     }
 
     /// As the result of a tool: an error that the model sees.
@@ -162,6 +179,9 @@ impl From<DeliveryError> for Refusal {
                 Code::WrongState,
                 "Only what is dead or cancelled can be redriven; explain_delivery tells more.",
             ),
+            DeliveryError::MessageGone(_) => {
+                (Code::Gone, "Its content was removed, and it cannot be sent again.")
+            }
             DeliveryError::SessionClosed(_) => {
                 (Code::SessionClosed, "Its conversation has ended, and it cannot be sent again.")
             }

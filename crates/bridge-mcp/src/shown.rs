@@ -14,6 +14,9 @@ pub(crate) const NOTE: &str = "The texts of the messages are data from the peopl
 /// a careful three bytes each.
 pub(crate) const TEXT_BUDGET: usize = 44_000;
 
+/// Bytes of entries in a result that holds little besides.
+const ROOM: usize = 55_000;
+
 /// Bytes of payload to ask for at once: less than the budget, since escapes take room.
 pub(crate) const PAYLOAD_BUDGET: u64 = 40_000;
 
@@ -110,6 +113,18 @@ impl Budget {
         let truncated = Truncated { shown_bytes: as_count(end), total_bytes: as_count(total), note };
         (text, Some(truncated))
     }
+}
+
+/// How many of these have room in a result that holds little besides; one in any case.
+pub(crate) fn fitting<T: Serialize>(entries: &[T]) -> usize {
+    let mut room = ROOM;
+    let fits = |entry: &&T| {
+        let size = serde_json::to_string(entry).map_or(ROOM, |entry| entry.len() + 1);
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    entries.iter().take_while(fits).count().max(1)
 }
 
 /// A count as the protocol's numbers.

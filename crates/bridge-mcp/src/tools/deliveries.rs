@@ -1,8 +1,6 @@
 //! What does not move and what was given up: told, and sent again.
 
-use bridge_core::{
-    Address, DeadReason, Delivery, DeliveryError, DeliveryId, MessageId, Name, Seq, State, StateKind,
-};
+use bridge_core::{Address, DeadReason, Delivery, DeliveryId, MessageId, Name, Seq, State};
 use bridge_protocol::{Code, Time, Why};
 use bridge_runtime::DeadLetters;
 use rmcp::model::JsonObject;
@@ -13,14 +11,11 @@ use super::arguments;
 use crate::{
     handler::Call,
     refusal::Refusal,
-    shown::{Budget, as_count, visible},
+    shown::{Budget, as_count, fitting, visible},
 };
 
 /// Dead letters in one result, and redriven by one call, unless the caller wants fewer.
 const MAX_DEAD: i64 = 100;
-
-/// Bytes of dead letters in one result, but one in any case.
-const ROOM: usize = 55_000;
 
 /// Redriven in a second.
 const RATE: u32 = 100;
@@ -63,7 +58,13 @@ pub(crate) struct Explained {
 pub(crate) struct DeadArguments {
     /// Of this mailbox alone: a client, `group:NAME` or `session:ID/agent`.
     mailbox: Option<String>,
+    /// Those given up for this reason: `max_failures`, `rejected`, `expired`, `too_many_releases` or `session_closed`.
+    reason: Option<String>,
+    /// Those with this type of message.
+    #[serde(rename = "type")]
+    kind: Option<String>,
     /// At most so many: 1 to 100, 20 unless given; fewer where much was said of them.
+    #[schemars(range(min = 1, max = 100))]
     limit: Option<i64>,
     /// `next_cursor` of the result to go on from.
     cursor: Option<String>,
@@ -121,6 +122,7 @@ pub(crate) struct RedriveArguments {
     #[serde(rename = "type")]
     kind: Option<String>,
     /// At most so many: 1 to 100, 100 unless given.
+    #[schemars(range(min = 1, max = 100))]
     limit: Option<i64>,
     /// `next_cursor` of the result to go on from.
     cursor: Option<String>,
@@ -137,7 +139,10 @@ pub(crate) struct Redriven {
     count: i64,
     /// The deliveries that were made; of a dry run those that would be redriven.
     delivery_ids: Vec<String>,
-    /// Those that could not be redriven.
+    /// The one that `delivery_id` names was redriven before, as this delivery; it is not done again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    already_redriven_as: Option<String>,
+    /// Those that could not be redriven; of a dry run those that could not be.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     refused: Vec<Unredriven>,
     /// There may be more: pass it as `cursor`, with the same filters.
@@ -173,23 +178,17 @@ pub(super) async fn explain(given: JsonObject, call: &Call<'_>) -> Result<Explai
 
 /// Lists dead letters.
 pub(super) async fn list_dead(given: JsonObject, call: &Call<'_>) -> Result<Dead, Refusal> {
-    let DeadArguments { mailbox, limit, cursor } = arguments(given)?;
-    let mailbox = mailbox.as_deref().map(address).transpose()?;
-    let limit = usize::try_from(limit.unwrap_or(20).clamp(1, MAX_DEAD)).unwrap_or(1);
+    let DeadArguments { mailbox, reason, kind, limit, cursor } = arguments(given)?;
+    let wanted = dead_letters(mailbox.as_deref(), reason.as_deref(), kind.as_deref())?;
+    let limit = limit_of(limit, 20)?;
     let before = cursor.as_deref().map(place).transpose()?;
-    let page = call.bridge.deliveries(StateKind::Dead, mailbox.as_ref(), before, limit).await?;
-    let (mut dead_letters, mut next) = (Vec::new(), page.next);
-    let (mut room, mut last) = (ROOM, None);
-    for dead in &page.deliveries {
-        let letter = DeadLetter::new(dead);
-        let size = serde_json::to_string(&letter).map_or(ROOM, |letter| letter.len());
-        if size > room && last.is_some() {
-            next = last;
-            break;
-        }
-        room = room.saturating_sub(size);
-        last = Some(dead.seq);
-        dead_letters.push(letter);
+    let page = call.bridge.newest_dead_letters(&wanted, before, limit).await?;
+    let mut dead_letters: Vec<_> = page.deliveries.iter().map(DeadLetter::new).collect();
+    let mut next = page.next;
+    let room = fitting(&dead_letters);
+    if room < dead_letters.len() {
+        dead_letters.truncate(room);
+        next = page.deliveries.get(room - 1).map(|last| last.seq);
     }
     Ok(Dead { dead_letters, next_cursor: next.map(|next| next.to_string()), note: NOTE.to_owned() })
 }
@@ -225,56 +224,65 @@ pub(super) async fn redrive(given: JsonObject, call: &Call<'_>) -> Result<Redriv
         }
         return redrive_one(delivery(&id)?, dry_run, call).await;
     }
-    let wanted = DeadLetters {
-        mailbox: mailbox.as_deref().map(address).transpose()?,
-        reason: reason.as_deref().map(dead_reason).transpose()?,
-        kind: kind
-            .as_deref()
-            .map(|kind| kind.parse::<Name>())
-            .transpose()
-            .map_err(|error| Refusal::argument(format!("type: {error}")))?,
-    };
-    let limit = usize::try_from(limit.unwrap_or(MAX_DEAD).clamp(1, MAX_DEAD)).unwrap_or(1);
+    let wanted = dead_letters(mailbox.as_deref(), reason.as_deref(), kind.as_deref())?;
+    let limit = limit_of(limit, MAX_DEAD)?;
     let after = cursor.as_deref().map(place).transpose()?;
-    if dry_run {
-        let page = call.bridge.dead_letters(&wanted, after, limit).await?;
-        return Ok(Redriven::of(dry_run, page.deliveries.iter().map(|dead| dead.id), page.next));
-    }
-    Ok(Redriven::done(call.bridge.redrive_dead(&wanted, after, limit, RATE).await?))
+    let done = if dry_run {
+        call.bridge.try_redrive_dead(&wanted, after, limit).await?
+    } else {
+        call.bridge.redrive_dead(&wanted, after, limit, RATE).await?
+    };
+    Ok(Redriven::new(dry_run, done))
 }
 
 async fn redrive_one(id: DeliveryId, dry_run: bool, call: &Call<'_>) -> Result<Redriven, Refusal> {
-    if !dry_run {
-        let made = call.bridge.redrive(id, None).await?;
-        return Ok(Redriven::of(dry_run, [made].into_iter(), None));
-    }
-    let delivery = call.bridge.inspect(id).await?;
-    match delivery.state {
-        State::Dead(_) | State::Cancelled => {
-            let would = delivery.redriven_as.is_none().then_some(id);
-            Ok(Redriven::of(dry_run, would.into_iter(), None))
-        }
-        state => Err(DeliveryError::WrongState { state }.into()),
-    }
+    let judged = call.bridge.judge_redrive(id).await?;
+    let before = judged.redriven_as.map(|successor| successor.to_string());
+    let deliveries = match &before {
+        Some(_) => Vec::new(),
+        None if dry_run => vec![id],
+        None => vec![call.bridge.redrive(id, None).await?],
+    };
+    let one = bridge_runtime::Redriven { deliveries, refused: Vec::new(), next: None };
+    Ok(Redriven { already_redriven_as: before, ..Redriven::new(dry_run, one) })
 }
 
 impl Redriven {
-    fn of(dry_run: bool, deliveries: impl Iterator<Item = DeliveryId>, next: Option<Seq>) -> Self {
-        let delivery_ids: Vec<_> = deliveries.map(|id| id.to_string()).collect();
-        let next_cursor = next.map(|next| next.to_string());
-        Self { dry_run, count: as_count(delivery_ids.len()), delivery_ids, refused: Vec::new(), next_cursor }
-    }
-
-    fn done(done: bridge_runtime::Redriven) -> Self {
+    fn new(dry_run: bool, done: bridge_runtime::Redriven) -> Self {
         let mut budget = Budget::new();
         let refused = done.refused.into_iter().map(|(delivery, error)| {
             let Refusal { code, error, .. } = error.into();
             let error = budget.take(visible(&error)).0;
             Unredriven { delivery_id: delivery.to_string(), code: code.as_str().to_owned(), error }
         });
-        let refused = refused.collect();
-        Self { refused, ..Self::of(false, done.deliveries.into_iter(), done.next) }
+        Self {
+            dry_run,
+            count: as_count(done.deliveries.len()),
+            delivery_ids: done.deliveries.iter().map(ToString::to_string).collect(),
+            already_redriven_as: None,
+            refused: refused.collect(),
+            next_cursor: done.next.map(|next| next.to_string()),
+        }
     }
+}
+
+/// Which dead letters are meant.
+fn dead_letters(
+    mailbox: Option<&str>,
+    reason: Option<&str>,
+    kind: Option<&str>,
+) -> Result<DeadLetters, Refusal> {
+    let kind = kind.map(|kind| kind.parse::<Name>()).transpose();
+    Ok(DeadLetters {
+        mailbox: mailbox.map(address).transpose()?,
+        reason: reason.map(dead_reason).transpose()?,
+        kind: kind.map_err(|error| Refusal::argument(format!("type: {error}")))?,
+    })
+}
+
+fn limit_of(given: Option<i64>, default: i64) -> Result<usize, Refusal> {
+    let limit = Refusal::within("limit", given, 1..=MAX_DEAD)?.unwrap_or(default);
+    Ok(usize::try_from(limit).unwrap_or(1))
 }
 
 /// The delivery that an id names, or the first one of the message that it names.
@@ -308,6 +316,8 @@ fn place(text: &str) -> Result<Seq, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use bridge_core::DeliveryError;
+
     use super::*;
 
     #[test]
@@ -316,7 +326,7 @@ mod tests {
         let refused = |n| (DeliveryId(n), DeliveryError::UnknownMailbox(mailbox.clone()));
         let refused = (0..MAX_DEAD.unsigned_abs().into()).map(refused).collect();
         let done = bridge_runtime::Redriven { deliveries: Vec::new(), refused, next: Some(Seq(7)) };
-        let told = serde_json::to_string(&Redriven::done(done)).unwrap();
+        let told = serde_json::to_string(&Redriven::new(false, done)).unwrap();
         assert!(told.len() < 60_000, "{} bytes", told.len());
         assert!(told.contains(r"\\u{200b}") && !told.contains('\u{200b}'), "{told}");
     }

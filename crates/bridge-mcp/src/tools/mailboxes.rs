@@ -10,7 +10,7 @@ use super::{arguments, deliveries::address};
 use crate::{
     handler::Call,
     refusal::Refusal,
-    shown::{as_count, visible},
+    shown::{as_count, fitting, visible},
 };
 
 /// Mailboxes in one result.
@@ -109,11 +109,11 @@ pub(super) async fn list(given: JsonObject, call: &Call<'_>) -> Result<Listed, R
     }
     let after: Option<Address> = cursor.as_deref().map(address).transpose()?;
     let page = call.bridge.mailboxes(after, PAGE).await?;
-    let last = page.mailboxes.last().filter(|_| page.more);
-    Ok(Listed {
-        next_cursor: last.map(|last| last.mailbox.address.to_string()),
-        mailboxes: page.mailboxes.iter().map(Shown::from).collect(),
-    })
+    let mut mailboxes: Vec<_> = page.mailboxes.iter().map(Shown::from).collect();
+    mailboxes.truncate(fitting(&mailboxes));
+    let more = page.more || mailboxes.len() < page.mailboxes.len();
+    let last = mailboxes.len().checked_sub(1).filter(|_| more).and_then(|last| page.mailboxes.get(last));
+    Ok(Listed { next_cursor: last.map(|last| last.mailbox.address.to_string()), mailboxes })
 }
 
 /// Lets a mailbox hand out nothing for now.

@@ -34,8 +34,10 @@ pub(crate) struct PendingArguments {
     /// The session, as the person gave it to you.
     session_id: String,
     /// How long to wait if nothing is there: 0 to 60 seconds, 0 unless given.
+    #[schemars(range(min = 0, max = 60))]
     wait_seconds: Option<i64>,
     /// At most so many messages: 1 to 10, 10 unless given.
+    #[schemars(range(min = 1, max = 10))]
     max: Option<i64>,
     /// A name of your own for this call. Repeating the call with it returns the same messages, as long as they are yours.
     attempt_id: Option<String>,
@@ -47,6 +49,7 @@ pub(crate) struct WaitArguments {
     /// The session, as the person gave it to you.
     session_id: String,
     /// How long to wait if nothing is there: 0 to 60 seconds, 25 unless given.
+    #[schemars(range(min = 0, max = 60))]
     timeout_seconds: Option<i64>,
 }
 
@@ -162,8 +165,10 @@ fn can_wait(directive: &Directive) -> bool {
 
 impl PendingArguments {
     fn wish(self, call: &Call<'_>) -> Result<ReceiveRequest, Refusal> {
-        let max = u32::try_from(self.max.unwrap_or(10)).unwrap_or(1).clamp(1, MAX_MESSAGES);
-        let mut request = wish(&self.session_id, self.wait_seconds.unwrap_or(0), call)?.max(max);
+        let max = Refusal::within("max", self.max, 1..=MAX_MESSAGES.into())?;
+        let max = max.and_then(|max| u32::try_from(max).ok()).unwrap_or(MAX_MESSAGES);
+        let wait = Refusal::within("wait_seconds", self.wait_seconds, 0..=MAX_WAIT)?.unwrap_or(0);
+        let mut request = wish(&self.session_id, wait, call)?.max(max);
         if let Some(attempt) = self.attempt_id.filter(|attempt| !attempt.is_empty()) {
             let attempt =
                 Name::new(&attempt).map_err(|error| Refusal::argument(format!("attempt_id: {error}")))?;
@@ -175,13 +180,14 @@ impl PendingArguments {
 
 impl WaitArguments {
     fn wish(self, call: &Call<'_>) -> Result<ReceiveRequest, Refusal> {
-        Ok(wish(&self.session_id, self.timeout_seconds.unwrap_or(25), call)?.max(MAX_MESSAGES))
+        let wait = Refusal::within("timeout_seconds", self.timeout_seconds, 0..=MAX_WAIT)?.unwrap_or(25);
+        Ok(wish(&self.session_id, wait, call)?.max(MAX_MESSAGES))
     }
 }
 
 fn wish(session: &str, wait: i64, call: &Call<'_>) -> Result<ReceiveRequest, Refusal> {
     let mailbox = Address::Session(call.session(session)?, Side::Agent);
-    let wait = Duration::from_secs(wait.clamp(0, MAX_WAIT).unsigned_abs());
+    let wait = Duration::from_secs(wait.unsigned_abs());
     let request = ReceiveRequest::new(mailbox)
         .principal(call.caller.principal.clone())
         .max_bytes(PAYLOAD_BUDGET)

@@ -15,6 +15,9 @@ use crate::{handler::Call, refusal::Refusal};
 /// Messages that one answer can cover.
 const MAX_COVERS: usize = 20;
 
+/// Seconds that a message can be kept or held back: twelve hours.
+const LONGEST: i64 = 12 * 3_600;
+
 /// What `send_response_to_web` takes.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct AnswerArguments {
@@ -81,7 +84,8 @@ pub(crate) struct ProgressArguments {
     message_id: String,
     /// What you are doing, in a few words for the person.
     progress: Option<String>,
-    /// For how long from now you need the message: 600 seconds unless given.
+    /// For how long from now you need the message: 1 to 43200 seconds, 600 unless given.
+    #[schemars(range(min = 1, max = 43_200))]
     extend_seconds: Option<i64>,
     /// The handle that came with the message.
     handle: Option<String>,
@@ -104,7 +108,8 @@ pub(crate) struct Progressed {
 pub(crate) struct ReleaseArguments {
     /// The id of the message.
     message_id: String,
-    /// How long to hold the message back before anybody gets it: 0 unless given.
+    /// How long to hold the message back before anybody gets it: 0 to 43200 seconds, 0 unless given.
+    #[schemars(range(min = 0, max = 43_200))]
     delay_seconds: Option<i64>,
     /// Why, in a few words for the person.
     reason: Option<String>,
@@ -168,8 +173,8 @@ fn answered(settled: Settled, covers: &[Covered], session: Option<String>, call:
 /// Keeps a message.
 pub(super) async fn report_progress(given: JsonObject, call: &Call<'_>) -> Result<Progressed, Refusal> {
     let ProgressArguments { message_id, progress, extend_seconds, handle } = arguments(given)?;
+    let by = Refusal::within("extend_seconds", extend_seconds, 1..=LONGEST)?.map(seconds);
     let credential = credential(&message_id, handle, call)?;
-    let by = extend_seconds.map(|by| seconds(by.max(1)));
     let settled = call.bridge.settle(credential, Settlement::Extend { by, progress }).await?;
     Ok(Progressed {
         success: true,
@@ -181,13 +186,13 @@ pub(super) async fn report_progress(given: JsonObject, call: &Call<'_>) -> Resul
 /// Gives a message back. The reason reaches the person as a last word of progress.
 pub(super) async fn release(given: JsonObject, call: &Call<'_>) -> Result<Released, Refusal> {
     let ReleaseArguments { message_id, delay_seconds, reason, handle } = arguments(given)?;
+    let delay = seconds(Refusal::within("delay_seconds", delay_seconds, 0..=LONGEST)?.unwrap_or(0));
     let credential = credential(&message_id, handle, call)?;
     if let Some(reason) = reason.filter(|reason| !reason.trim().is_empty()) {
         let last_word = Settlement::Extend { by: None, progress: Some(reason) };
         // Refused if it was given back before: the release itself then tells.
         let _ = call.bridge.settle(credential.clone(), last_word).await;
     }
-    let delay = seconds(delay_seconds.unwrap_or(0));
     let settled = call.bridge.settle(credential, Settlement::Release { delay }).await?;
     Ok(Released { success: true, already_done: settled.already_done })
 }

@@ -1,6 +1,8 @@
 //! The tools of an operator's agent: why something does not move, dead letters, mailboxes.
 
-use bridge_core::{Address, Side};
+use std::{collections::BTreeSet, time::Duration};
+
+use bridge_core::{Address, Class, SetMailbox, Side};
 use bridge_runtime::{Credential, NewMessage, ReceiveRequest, Settlement};
 use serde_json::{Value, json};
 
@@ -38,7 +40,7 @@ async fn an_operator_is_offered_these_tools_and_no_others() {
             described(&agent).await,
             [
                 "explain_delivery(id; ) reads again",
-                "list_dead_letters(; cursor, limit, mailbox) reads again",
+                "list_dead_letters(; cursor, limit, mailbox, reason, type) reads again",
                 "redrive_dead_letters(; cursor, delivery_id, dry_run, limit, mailbox, reason, type) changes again",
                 "list_mailboxes(; cursor, mailbox) reads again",
                 "pause_mailbox(mailbox; ) changes again",
@@ -96,6 +98,14 @@ async fn dead_letters_are_listed_as_data_and_by_pages() {
         assert_eq!(rest.get("next_cursor"), None, "{rest}");
         let mill = agent.call("list_dead_letters", json!({"mailbox": "mill"})).await;
         assert_eq!(mill["dead_letters"].as_array().unwrap().len(), 1);
+        for (filter, count) in [
+            (json!({"reason": "rejected", "type": "job"}), 2),
+            (json!({"reason": "expired"}), 0),
+            (json!({"type": "note"}), 0),
+        ] {
+            let page = agent.call("list_dead_letters", filter.clone()).await;
+            assert_eq!(page["dead_letters"].as_array().unwrap().len(), count, "{filter}");
+        }
         let said = agent.refused("list_dead_letters", json!({"mailbox": "all"})).await;
         assert!(said["error"].as_str().unwrap().contains("all is no mailbox"), "{said}");
         assert_eq!(agent.refused("list_dead_letters", json!({"cursor": "x"})).await["code"], "invalid_field");
@@ -153,10 +163,12 @@ async fn a_redrive_is_only_tried_unless_it_is_told_otherwise() {
     let really = json!({"delivery_id": dead[0], "dry_run": false});
     let made = redrive(&legacy, really.clone()).await;
     assert_eq!((&made["dry_run"], &made["count"]), (&json!(false), &json!(1)));
-    assert_eq!(redrive(&modern, really).await, made, "asking again gives the first result");
     let why = modern.call("explain_delivery", json!({"id": dead[0]})).await;
     assert_eq!(why["redriven_as"], ids(&made)[0]);
-    assert_eq!(redrive(&modern, json!({"delivery_id": dead[0]})).await["count"], 0);
+    for again in [really, json!({"delivery_id": dead[0]})] {
+        let again = redrive(&modern, again).await;
+        assert_eq!((&again["count"], &again["already_redriven_as"]), (&json!(0), &json!(ids(&made)[0])));
+    }
 
     let mill = json!({"mailbox": "mill", "reason": "rejected", "type": "job", "dry_run": false});
     assert_eq!(redrive(&modern, mill.clone()).await["count"], 2);
@@ -182,9 +194,60 @@ async fn what_cannot_be_redriven_is_named_with_its_reason() {
     reject(&server, &Address::Session(session, Side::Agent).to_string(), "no").await;
     server.bridge.close_session(session).await.unwrap();
     let [modern, _] = server.operators().await;
-    let done = modern.call("redrive_dead_letters", json!({"dry_run": false})).await;
-    assert_eq!(done["count"], 0);
-    assert_eq!(done["refused"][0]["code"], "session_closed", "{done}");
+    for dry_run in [true, false] {
+        let done = modern.call("redrive_dead_letters", json!({"dry_run": dry_run})).await;
+        assert_eq!(done["count"], 0);
+        assert_eq!(done["refused"][0]["code"], "session_closed", "{done}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_lost_its_message_is_gone_to_a_try_too() {
+    let server = Server::start().await;
+    let agent = SetMailbox { class: Some(Class::Agent), ..SetMailbox::new("worker".parse().unwrap()) };
+    server.bridge.set_mailbox(agent).await.unwrap();
+    let gone = send(&server, "worker", "notification").await;
+    server.bridge.cancel(gone.parse().unwrap()).await.unwrap();
+    while !server.bridge.inspect(gone.parse().unwrap()).await.unwrap().message_gone {
+        server.clock.advance(Duration::from_secs(60));
+        tokio::task::yield_now().await;
+    }
+    let [modern, _] = server.operators().await;
+    for dry_run in [true, false] {
+        let arguments = json!({"delivery_id": gone, "dry_run": dry_run});
+        assert_eq!(modern.refused("redrive_dead_letters", arguments).await["code"], "gone");
+    }
+}
+
+#[tokio::test]
+async fn a_number_beyond_its_bounds_is_refused_by_name_and_told_by_the_schema() {
+    let server = Server::start().await;
+    let [operator, _] = server.operators().await;
+    let session = server.open_session().await.to_string();
+    server.write(session.parse().unwrap(), "hello").await;
+    let agent = server.modern("a");
+    let cases = [
+        (&operator, "list_dead_letters", "limit", 1, 100),
+        (&operator, "redrive_dead_letters", "limit", 1, 100),
+        (&agent, "get_pending_messages", "wait_seconds", 0, 60),
+        (&agent, "get_pending_messages", "max", 1, 10),
+        (&agent, "wait_for_messages", "timeout_seconds", 0, 60),
+        (&agent, "report_progress", "extend_seconds", 1, 43_200),
+        (&agent, "release_message", "delay_seconds", 0, 43_200),
+    ];
+    for (agent, name, argument, least, most) in cases {
+        let tools = agent.request("tools/list", json!({})).await.result()["tools"].clone();
+        let tool = tools.as_array().unwrap().iter().find(|tool| tool["name"] == name).unwrap();
+        let schema = &tool["inputSchema"]["properties"][argument];
+        assert_eq!((&schema["minimum"], &schema["maximum"]), (&json!(least), &json!(most)), "{schema}");
+        for number in [least - 1, most + 1] {
+            let message = "msg_00000000000000000000000000000007";
+            let arguments = json!({"session_id": session, "message_id": message, argument: number});
+            let said = agent.refused(name, arguments).await;
+            let bounds = format!("{argument}: a whole number from {least} to {most}");
+            assert_eq!((&said["code"], &said["error"]), (&json!("invalid_field"), &json!(bounds)));
+        }
+    }
 }
 
 #[tokio::test]
@@ -211,6 +274,28 @@ async fn mailboxes_are_listed_paused_and_resumed() {
             assert_eq!(said["code"], "unknown_mailbox", "{said}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_of_mailboxes_ends_where_a_result_does() {
+    let server = Server::start().await;
+    for n in 0..60 {
+        // Two bytes each, that take eight to be shown.
+        send(&server, &format!("{n:02}{}", "\u{34f}".repeat(126)), "job").await;
+    }
+    let [modern, _] = server.operators().await;
+    let mut given = json!({});
+    let mut listed = BTreeSet::new();
+    loop {
+        let page = modern.call("list_mailboxes", given.clone()).await;
+        assert!(page.to_string().len() < 60_000, "{} bytes", page.to_string().len());
+        listed.extend(page["mailboxes"].as_array().unwrap().iter().map(|one| one["name"].to_string()));
+        given["cursor"] = page["next_cursor"].clone();
+        if given["cursor"].is_null() {
+            break;
+        }
+    }
+    assert_eq!(listed.len(), 60);
 }
 
 #[tokio::test]

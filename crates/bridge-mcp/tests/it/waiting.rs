@@ -58,7 +58,7 @@ async fn a_wait_without_a_message_says_to_call_again() {
     let server = Server::start().await;
     let session = server.open_session().await;
     let agent = server.modern("a");
-    let (answer, ()) = tokio::join!(agent.request("tools/call", wait(session, 600, &json!({}))), async {
+    let (answer, ()) = tokio::join!(agent.request("tools/call", wait(session, 60, &json!({}))), async {
         server.somebody_waits(session).await;
         server.clock.advance(Duration::from_secs(60));
     });
