@@ -1,6 +1,6 @@
 //! Putting a message into the bridge.
 
-use alloc::vec::Vec;
+use alloc::{format, string::String, vec::Vec};
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -173,12 +173,14 @@ pub enum PublishError {
         retry_after: Duration,
     },
     /// The recipient has as much waiting as it may have.
-    #[error("{mailbox} is full: {depth} waiting")]
+    #[error("{mailbox} is full: {} waiting", waiting(*depth, *bytes))]
     MailboxFull {
         /// The full mailbox.
         mailbox: Address,
         /// How many wait there.
         depth: u32,
+        /// How many bytes they have, if these are too many.
+        bytes: Option<u64>,
         /// When it is worth trying again.
         retry_after: Duration,
     },
@@ -188,4 +190,12 @@ pub enum PublishError {
         /// The message it was used for.
         message: MessageId,
     },
+}
+
+/// What there is too much of: messages, or else their bytes.
+fn waiting(depth: u32, bytes: Option<u64>) -> String {
+    match bytes {
+        Some(bytes) => format!("{bytes} bytes"),
+        None => format!("{depth}"),
+    }
 }

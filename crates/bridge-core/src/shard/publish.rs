@@ -124,6 +124,7 @@ impl Shard {
             Some(inbox) if !inbox.has_room() => Err(PublishError::MailboxFull {
                 mailbox: mailbox.clone(),
                 depth: inbox.pending,
+                bytes: (inbox.pending < inbox.limits.max_pending).then_some(inbox.pending_bytes),
                 retry_after: RETRY,
             }),
             _ => Ok(()),

@@ -89,9 +89,12 @@ struct Measured {
     bytes: u32,
     rate: Option<u32>,
     seconds: f64,
+    /// What the bridge said when it took no more before the time was over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_early: Option<String>,
     operations: u64,
     operations_per_second: f64,
-    /// Of a rate: operations that were due and not begun when the time was over.
+    /// Of a rate: operations that were due while it was measured and not begun when the time was over.
     behind: u64,
     times: Vec<Times>,
     /// What the server tells of itself, if it does.
@@ -168,15 +171,22 @@ impl Bench {
         if let Some(error) = failed {
             return Err(error);
         }
-        let Some((done, before)) = before else { bail!("It was stopped before anything was measured") };
+        let ended = load.ended();
+        let said = ended.map(|(_, said)| said.clone());
+        let Some((done, before)) = before else {
+            let why = said.map(|said| format!(": {said}")).unwrap_or_default();
+            bail!("It was stopped before anything was measured{why}");
+        };
         let server = Counters::read(client).await.since(before, load.done() - done);
-        let seconds = window.ends.min(now()).saturating_duration_since(window.starts).as_secs_f64();
+        let end = window.ends.min(ended.map_or_else(now, |(when, _)| *when));
+        let seconds = end.saturating_duration_since(window.starts).as_secs_f64();
         Ok(Measured {
             scenario: self.scenario,
             clients: self.clients,
             bytes: self.bytes,
             rate: self.rate,
             seconds,
+            ended_early: said,
             operations: tally.operations,
             operations_per_second: tally.operations as f64 / seconds,
             behind: load.behind().await,
@@ -232,7 +242,12 @@ fn told(measured: &Measured) -> String {
         "{what}: {clients} at once{schedule}, {bytes} B a message, {seconds:.1} s\n\n\
          {operations_per_second:.0} operations a second, {operations} in all"
     );
-    if !rows.is_empty() {
+    if let Some(said) = &measured.ended_early {
+        text += &format!("\n\nit ended early, since the bridge took no more: {said}");
+    }
+    if rows.is_empty() {
+        text += "\n\nno operation that was due in this time was done, so there are no times";
+    } else {
         text +=
             &format!("\n\n{}", table(["MILLISECONDS", "MEAN", "P50", "P90", "P99", "P99.9", "MAX"], &rows));
     }

@@ -175,6 +175,32 @@ async fn a_bench_at_a_rate_begins_as_many_as_are_due() {
 }
 
 #[tokio::test]
+async fn a_bench_that_fills_its_mailbox_tells_what_it_measured() {
+    let data = Data::new();
+    let server = Server::start(&data.path());
+    let mut program = program();
+    program.args(["--url", &server.url, "--json", "bench", "publish", "--for", "1m", "--rate", "100"]);
+    let bench = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // More than the second of the warm-up makes.
+    let mailbox = loop {
+        let list = json(&server, &["mailbox", "list"]);
+        let full = list.as_array().unwrap().iter().find(|mailbox| mailbox["pending"].as_u64() > Some(150));
+        if let Some(full) = full {
+            break full["name"].as_str().unwrap().to_owned();
+        }
+        look_again().await;
+    };
+    said(&server, &["mailbox", "set", &mailbox, "--max-pending", "1"]);
+    let output = bench.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let measured: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert!(measured["ended_early"].as_str().unwrap().contains("is full: "), "{measured}");
+    assert!(measured["operations"].as_u64().unwrap() > 0, "{measured}");
+    assert!(measured["seconds"].as_f64().unwrap() < 59.0, "{measured}");
+    assert!(said(&server, &["mailbox", "list"]).contains("There is no mailbox"));
+}
+
+#[tokio::test]
 async fn a_bench_that_is_interrupted_cleans_up_too() {
     let data = Data::new();
     let server = Server::start(&data.path());

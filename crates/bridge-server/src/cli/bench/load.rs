@@ -1,9 +1,9 @@
 //! The clients: what each does, and when it begins.
 
 use std::{
-    io,
+    io, iter,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -12,13 +12,16 @@ use std::{
 
 use anyhow::{Context, Result};
 use bridge_core::Address;
-use bridge_protocol::{Receive, Received, SendMessage, Sent, Settled};
+use bridge_protocol::{Code, Receive, Received, SendMessage, Sent, Settled};
 use serde_json::json;
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Bench, Scenario, figures::Tally, now};
-use crate::{cli::message::millis, client::Client};
+use crate::{
+    cli::message::millis,
+    client::{Client, ClientError},
+};
 
 /// How long a receive waits for what was sent before it.
 const WAIT: Duration = Duration::from_secs(10);
@@ -59,12 +62,14 @@ pub(super) struct Load {
     schedule: Option<Schedule>,
     stop: CancellationToken,
     done: AtomicU64,
+    ended: OnceLock<(Instant, String)>,
 }
 
 /// Moments at which operations are due, whoever is free takes the next.
 #[derive(Debug)]
 struct Schedule {
     due: Mutex<mpsc::Receiver<Instant>>,
+    /// Those within the window for which there was no room.
     missed: Arc<AtomicU64>,
 }
 
@@ -83,7 +88,7 @@ impl Load {
         };
         let receive =
             Receive { mailbox: Some(mailbox.to_string()), wait_ms: Some(millis(WAIT)), ..Receive::default() };
-        let schedule = bench.rate.map(|rate| Schedule::keep(rate, window.ends, stop.clone())).transpose()?;
+        let schedule = bench.rate.map(|rate| Schedule::keep(rate, window, stop.clone())).transpose()?;
         Ok(Self {
             scenario: bench.scenario,
             message,
@@ -92,6 +97,7 @@ impl Load {
             schedule,
             stop,
             done: AtomicU64::new(0),
+            ended: OnceLock::new(),
         })
     }
 
@@ -100,12 +106,15 @@ impl Load {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Operations that were due and not begun.
+    /// When the bridge took no more before the time was over, and what it said.
+    pub(super) fn ended(&self) -> Option<&(Instant, String)> {
+        self.ended.get()
+    }
+
+    /// Operations that were due within the window and not begun.
     pub(super) async fn behind(&self) -> u64 {
         match &self.schedule {
-            Some(schedule) if !self.stop.is_cancelled() => {
-                schedule.due.lock().await.len() as u64 + schedule.missed.load(Ordering::Relaxed)
-            }
+            Some(schedule) if !self.stop.is_cancelled() => schedule.left(&self.window).await,
             _ => 0,
         }
     }
@@ -115,8 +124,17 @@ impl Load {
         let mut tally = Tally::default();
         while let Some(due) = self.next().await {
             let times = match self.scenario {
-                Scenario::Publish => self.publish(&client, due).await?,
-                Scenario::Deliver => self.deliver(&client, due).await?,
+                Scenario::Publish => self.publish(&client, due).await,
+                Scenario::Deliver => self.deliver(&client, due).await,
+            };
+            let times = match times {
+                Ok(times) => times,
+                Err(error) => {
+                    let full = no_room(&error).ok_or(error)?;
+                    self.ended.get_or_init(|| (now(), full));
+                    self.stop.cancel();
+                    break;
+                }
             };
             self.done.fetch_add(1, Ordering::Relaxed);
             if self.window.contains(due) {
@@ -135,14 +153,10 @@ impl Load {
             let now = now();
             return (now < self.window.ends && !self.stop.is_cancelled()).then_some(now);
         };
-        let take = async {
-            let due = schedule.due.lock().await.recv().await;
-            due.filter(|_| now() < self.window.ends + STRAGGLERS)
-        };
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            due = take => due,
+            due = schedule.next(&self.window) => due,
         }
     }
 
@@ -169,9 +183,21 @@ impl Load {
     }
 }
 
+/// What a bridge says when as much waits as may.
+fn no_room(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref()? {
+        ClientError::Refused(problem)
+            if [Code::MailboxFull, Code::TooManyPending].iter().any(|code| problem.code == code.as_str()) =>
+        {
+            Some(problem.detail.clone().unwrap_or_else(|| problem.title.clone()))
+        }
+        _ => None,
+    }
+}
+
 impl Schedule {
-    /// Tells when operations are due, so many a second, until `ends`.
-    fn keep(rate: u32, ends: Instant, stop: CancellationToken) -> io::Result<Self> {
+    /// Tells when operations are due, so many a second, until the window ends.
+    fn keep(rate: u32, window: Window, stop: CancellationToken) -> io::Result<Self> {
         let (sender, due) = mpsc::channel(MAX_DUE);
         let missed = Arc::new(AtomicU64::new(0));
         let schedule = Self { due: Mutex::new(due), missed: Arc::clone(&missed) };
@@ -179,19 +205,61 @@ impl Schedule {
         // A thread sleeps to some microseconds, the runtime's timers to a millisecond.
         thread::Builder::new().name("bench-clock".to_owned()).spawn(move || {
             let mut due = now();
-            while due < ends && !stop.is_cancelled() {
+            while due < window.ends && !stop.is_cancelled() {
                 sleep_until(due);
                 if sender.try_send(due).is_err() {
-                    missed.fetch_add(1, Ordering::Relaxed);
+                    missed.fetch_add(u64::from(window.contains(due)), Ordering::Relaxed);
                 }
                 due += every;
             }
         })?;
         Ok(schedule)
     }
+
+    /// When the next operation is due. What the warm-up left behind is dropped when the window starts: who is too slow for the
+    /// rate would work on that for the whole of it.
+    async fn next(&self, window: &Window) -> Option<Instant> {
+        let mut waiting = self.due.lock().await;
+        loop {
+            let due = waiting.recv().await?;
+            let now = now();
+            if due >= window.starts || now < window.starts {
+                return Some(due).filter(|_| now < window.ends + STRAGGLERS);
+            }
+        }
+    }
+
+    /// How many are left of those that were due within the window.
+    async fn left(&self, window: &Window) -> u64 {
+        let mut waiting = self.due.lock().await;
+        let waiting = iter::from_fn(|| waiting.try_recv().ok()).filter(|due| window.contains(*due));
+        waiting.count() as u64 + self.missed.load(Ordering::Relaxed)
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a schedule in the world is kept")]
 fn sleep_until(time: Instant) {
     thread::sleep(time.saturating_duration_since(now()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_warm_up_left_behind_is_neither_done_nor_counted() {
+        let (sender, due) = mpsc::channel(8);
+        let schedule = Schedule { due: Mutex::new(due), missed: Arc::new(AtomicU64::new(1)) };
+        let starts = now();
+        let second = Duration::from_secs(1);
+        let window = Window::new(starts, 60 * second);
+        for due in [starts - second, starts - second, starts, starts + second, starts - second] {
+            sender.try_send(due).unwrap();
+        }
+        assert_eq!(schedule.next(&window).await, Some(starts));
+        assert_eq!(schedule.left(&window).await, 2, "one that waits, and one for which there was no room");
+        let later = Window::new(starts + 60 * second, second);
+        sender.try_send(starts).unwrap();
+        assert_eq!(schedule.next(&later).await, Some(starts), "it warms up");
+    }
 }
