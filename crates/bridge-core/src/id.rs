@@ -134,6 +134,21 @@ impl DeliveryId {
         if n == 0 { Self(message.0) } else { Self(derive(message.0, (2 << 32) + n as u64)) }
     }
 
+    /// Reads what names a delivery: its id, or that of the message whose first delivery is meant.
+    ///
+    /// # Errors
+    /// That it is neither.
+    ///
+    /// # Example
+    /// ```
+    /// use bridge_core::DeliveryId;
+    /// let first = DeliveryId::named("msg_00000000000000000000000000000007");
+    /// assert_eq!(first, DeliveryId::named("dlv_00000000000000000000000000000007"));
+    /// ```
+    pub fn named(text: &str) -> Result<Self, ParseIdError> {
+        if text.starts_with("msg_") { text.parse().map(|message| Self::of(message, 0)) } else { text.parse() }
+    }
+
     /// The id of the delivery that redriving this one makes; asking twice gives the same id.
     pub const fn redriven(self) -> Self {
         Self(derive(self.0, 1 << 32))

@@ -1,6 +1,6 @@
 //! What does not move and what was given up: told, and sent again.
 
-use bridge_core::{Address, DeadReason, Delivery, DeliveryId, MessageId, Name, Seq, State};
+use bridge_core::{Address, DeadReason, Delivery, DeliveryId, Name, Seq, State};
 use bridge_protocol::{Code, Time, Why};
 use bridge_runtime::DeadLetters;
 use rmcp::model::JsonObject;
@@ -288,9 +288,7 @@ fn limit_of(given: Option<i64>, default: i64) -> Result<usize, Refusal> {
 /// The delivery that an id names, or the first one of the message that it names.
 fn delivery(text: &str) -> Result<DeliveryId, Refusal> {
     let text = text.trim();
-    let message = || text.parse().map(|message: MessageId| DeliveryId::of(message, 0));
-    let id = if text.starts_with("msg_") { message() } else { text.parse() };
-    id.map_err(|_| {
+    DeliveryId::named(text).map_err(|_| {
         let next = "Use an id exactly as it was given to you; it begins with dlv_ or msg_.";
         Refusal::new(Code::UnknownDelivery, format!("{} is no id", visible(text)), next)
     })

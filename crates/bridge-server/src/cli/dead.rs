@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bridge_core::{Address, DeadReason, DeliveryId, MessageId, Name};
+use bridge_core::{Address, DeadReason, DeliveryId, Name};
 use bridge_protocol::{Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Why as WireWhy};
 use clap::{ArgGroup, Args, Subcommand, builder::PossibleValuesParser};
 use percent_encoding::utf8_percent_encode;
@@ -23,9 +23,7 @@ pub(super) struct Why {
 
 /// Reads the id of a delivery, or of the message whose first delivery is meant.
 fn delivery(text: &str) -> Result<DeliveryId, &'static str> {
-    let message = || text.parse().map(|message: MessageId| DeliveryId::of(message, 0));
-    let id = if text.starts_with("msg_") { message() } else { text.parse() };
-    id.map_err(|_| "an id begins with dlv_ or msg_, as `bridge send` prints it")
+    DeliveryId::named(text).map_err(|_| "an id begins with dlv_ or msg_, as `bridge send` prints it")
 }
 
 impl Why {

@@ -231,6 +231,27 @@ async fn a_paused_mailbox_hands_out_nothing_and_why_says_so() {
 }
 
 #[tokio::test]
+async fn a_delivery_is_found_by_its_message_too() {
+    let server = Server::start().await;
+    let sent = send(&server, json!({"from": "anna", "to": "worker", "payload": 1})).await.json();
+    let [delivery, message] = [&sent["deliveries"][0]["id"], &sent["message_id"]]
+        .map(|id| format!("/api/deliveries/{}", id.as_str().unwrap()));
+    assert_ne!(delivery, message);
+    for view in ["", "/why"] {
+        let seen = server.get(&format!("{message}{view}")).await;
+        assert_eq!(
+            (seen.status, seen.json()),
+            (StatusCode::OK, server.get(&format!("{delivery}{view}")).await.json())
+        );
+    }
+    assert_eq!(server.post(&format!("{message}/cancel"), "").await.json()["state"], "cancelled");
+    let successor = server.post(&format!("{message}/redrive"), "").await.json();
+    assert_eq!(server.post(&format!("{delivery}/redrive"), "").await.json(), successor);
+    let unknown = server.get("/api/deliveries/17").await.is_problem(404, "unknown_delivery");
+    assert!(unknown["detail"].as_str().unwrap().contains("dlv_ or msg_"), "{unknown}");
+}
+
+#[tokio::test]
 async fn what_was_redriven_names_its_successor() {
     let server = Server::start().await;
     let sent = send(&server, json!({"from": "anna", "to": "worker", "payload": 1})).await.json();

@@ -14,8 +14,12 @@ use crate::http::{
     response::{Answer, Refusal, json},
 };
 
+/// The delivery in the path, or the first one of the message in it.
 fn id(request: &Request) -> Result<DeliveryId, Refusal> {
-    request.id().parse().map_err(|_| Code::UnknownDelivery.into())
+    DeliveryId::named(request.id()).map_err(|_| {
+        Refusal::new(Code::UnknownDelivery)
+            .detail("an id of a delivery or a message begins with dlv_ or msg_")
+    })
 }
 
 pub(super) async fn show(request: Request) -> Answer {
