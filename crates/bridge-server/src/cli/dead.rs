@@ -72,7 +72,7 @@ pub(super) enum Dead {
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
         /// At most so many a second
-        #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        #[arg(long = "rate-per-s", alias = "rate", default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
         rate: u32,
         /// Only tell what would be redriven
         #[arg(long, conflicts_with = "id")]

@@ -157,6 +157,11 @@ fn detail(event: &Event) -> String {
             event.error.as_ref().map_or_else(|| reason.clone(), |error| format!("{reason}: {error}"))
         }
         "delivery.redriven" => format!("as {}", or_empty(&event.redriven_as)),
+        "message.ttl_changed" => {
+            event.expires_at.map_or_else(String::new, |expires_at| format!("expires at {expires_at}"))
+        }
+        "mailbox.paused" => format!("{} by {}", or_empty(&event.mailbox), or_empty(&event.by)),
+        "mailbox.resumed" | "mailbox.purged" => or_empty(&event.mailbox),
         "session.opened" | "session.renamed" => event.title.clone().flatten().unwrap_or_default(),
         "presence.changed" => event.presence.as_ref().map_or_else(String::new, |presence| {
             format!("{} is {}", presence.consumer.as_deref().unwrap_or("the agent"), presence.state)
@@ -173,4 +178,27 @@ fn said(message: &Message) -> String {
 #[expect(clippy::disallowed_methods, reason = "the program waits for a server that may come back")]
 async fn sleep(pause: Duration) {
     tokio::time::sleep(pause).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_done_to_a_mailbox_or_a_message_is_told() {
+        let at = "2026-11-22T14:03:07.512Z";
+        for (event, said) in [
+            (json!({"type": "mailbox.paused", "mailbox": "jobs", "by": "anna"}), "jobs by anna"),
+            (json!({"type": "mailbox.resumed", "mailbox": "jobs"}), "jobs"),
+            (json!({"type": "mailbox.purged", "mailbox": "jobs"}), "jobs"),
+            (json!({"type": "message.ttl_changed", "expires_at": at}), &format!("expires at {at}")),
+        ] {
+            let mut whole = json!({"seq": 7, "cursor": "a.7", "at": at});
+            whole.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+            let event: Event = serde_json::from_value(whole).unwrap();
+            assert_eq!(detail(&event), said);
+        }
+    }
 }

@@ -146,7 +146,7 @@ async fn dead_letters_are_listed_and_redriven() {
 
     assert_eq!(stage.said("dead redrive --mailbox mill --reason expired"), "0 redriven");
     assert_eq!(stage.said("dead redrive --mailbox mill --type note --dry-run"), "1 would be redriven");
-    assert_eq!(stage.said("dead redrive --mailbox mill --type note"), "1 redriven");
+    assert_eq!(stage.said("dead redrive --mailbox mill --type note --rate-per-s 9"), "1 redriven");
     let all = stage.json("dead redrive --all");
     assert_eq!(all["redriven"].as_array().unwrap().len(), 1, "{all}");
     assert_eq!(stage.said("dead redrive --all"), "0 redriven");
