@@ -169,16 +169,23 @@ fn in_words(text: &str) -> String {
     let end = expected.find([',', ' ']).unwrap_or(expected.len());
     let (word, rest) = expected.split_at(end);
     let (said, rest) = match word {
-        "u8" | "u16" | "u32" | "u64" => ("a whole number, not negative", rest),
-        "i8" | "i16" | "i32" | "i64" => ("a whole number", rest),
-        "f32" | "f64" => ("a number", rest),
+        "u8" => (up_to(u8::MAX), rest),
+        "u16" => (up_to(u16::MAX), rest),
+        "u32" => (up_to(u32::MAX), rest),
+        "u64" => (up_to(u64::MAX), rest),
+        "i8" | "i16" | "i32" | "i64" => ("a whole number".to_owned(), rest),
+        "f32" | "f64" => ("a number".to_owned(), rest),
         "struct" => {
             let name = rest.trim_start();
-            ("an object", name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'))
+            ("an object".to_owned(), name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'))
         }
-        word => (word, rest),
+        word => (word.to_owned(), rest),
     };
     format!("{before}{EXPECTED}{said}{rest}")
+}
+
+fn up_to(most: impl Into<u64>) -> String {
+    format!("a whole number from 0 to {}", most.into())
 }
 
 pub(crate) fn unknown_session(id: &str) -> Refusal {
@@ -307,7 +314,7 @@ mod tests {
             ("expected struct Settle at line 1", "expected an object at line 1"),
             (
                 "invalid value: integer `-1`, expected u64 at line 1",
-                "invalid value: integer `-1`, expected a whole number, not negative at line 1",
+                "invalid value: integer `-1`, expected a whole number from 0 to 18446744073709551615 at line 1",
             ),
             ("expected a string", "expected a string"),
             ("missing field `outcome`", "missing field `outcome`"),

@@ -79,7 +79,9 @@ impl Refusal {
     fn place(kind: &str, name: &str, detail: &dyn fmt::Display) -> Self {
         let detail = detail.to_string();
         let error = json!({ kind: name, "detail": detail });
-        Self::new(Code::InvalidField).detail(format!("{name}: {detail}")).with("errors", json!([error]))
+        // The whole body has no name.
+        let told = if name.is_empty() { detail } else { format!("{name}: {detail}") };
+        Self::new(Code::InvalidField).detail(told).with("errors", json!([error]))
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {

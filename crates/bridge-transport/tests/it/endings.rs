@@ -13,7 +13,10 @@ async fn handed(server: &Server, session: &str, attempt: &str) -> Value {
 }
 
 async fn settle(server: &Server, granted: &Value, outcome: &str) -> Answer {
-    let settle = json!({"token": granted["token"], "outcome": outcome, "reason": "no such file"});
+    let mut settle = json!({"token": granted["token"], "outcome": outcome});
+    if matches!(outcome, "nack" | "reject") {
+        settle["reason"] = json!("no such file");
+    }
     server.post("/api/settle", &settle.to_string()).await
 }
 

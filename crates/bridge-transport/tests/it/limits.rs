@@ -182,6 +182,14 @@ async fn a_field_that_is_wrong_is_named() {
             r#"{"token": "x", "outcome": "answer", "reply": {"payload": 1e999}}"#,
             "/reply/payload",
         ),
+        ("/api/settle", r#"{"token": "x", "outcome": "ack", "reply": "lost"}"#, "/reply"),
+        ("/api/settle", r#"{"token": "x", "outcome": "reject", "covers": ["y"]}"#, "/covers"),
+        ("/api/settle", r#"{"token": "x", "outcome": "release", "reason": "y"}"#, "/reason"),
+        ("/api/settle", r#"{"token": "x", "outcome": "nack", "progress": "y"}"#, "/progress"),
+        ("/api/settle", r#"{"token": "x", "outcome": "answer", "reply": "y", "delay_ms": 1}"#, "/delay_ms"),
+        ("/api/settle", r#"{"token": "x", "outcome": "nack", "delay_ms": 43200001}"#, "/delay_ms"),
+        ("/api/settle", r#"{"token": "x", "outcome": "release", "delay_ms": 43200001}"#, "/delay_ms"),
+        ("/api/settle", r#"{"token": "x", "outcome": "extend", "by_ms": 43200001}"#, "/by_ms"),
         ("/api/settle", r#"{"items": [{"token": 5, "outcome": "ack"}]}"#, "/items/0/token"),
     ] {
         let problem = server.post(path, body).await.is_problem(400, "invalid_field");
@@ -189,6 +197,26 @@ async fn a_field_that_is_wrong_is_named() {
         let detail = problem["detail"].as_str().unwrap();
         assert!(!detail.contains("u64") && !detail.contains("u32") && !detail.contains("struct"), "{detail}");
     }
+    for (path, body, detail) in [
+        ("/api/send", "[]", "the body is an object"),
+        (
+            "/api/send",
+            r#"{"priority": 256}"#,
+            "/priority: invalid value: integer `256`, expected a whole number from 0 to 255",
+        ),
+        (
+            "/api/receive",
+            r#"{"max": 4294967296}"#,
+            "/max: invalid value: integer `4294967296`, expected a whole number from 0 to 4294967295",
+        ),
+    ] {
+        let problem = server.post(path, body).await.is_problem(400, "invalid_field");
+        assert!(problem["detail"].as_str().unwrap().starts_with(detail), "{problem}");
+    }
+    let body = r#"{"max_pending_bytes": 18446744073709551615}"#;
+    let problem = server.send(request(Method::PUT, "/api/mailboxes/x", body)).await;
+    let detail = problem.is_problem(400, "invalid_field")["detail"].clone();
+    assert_eq!(detail, "/max_pending_bytes: a whole number from 1 to 9223372036854775807");
     let log = format!("/api/sessions/{session}/events");
     for (path, name) in [
         ("/api/sessions?limit=0", "limit"),

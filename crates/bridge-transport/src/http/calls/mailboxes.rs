@@ -8,7 +8,7 @@ use bridge_runtime::Purge as How;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
-use super::receive::LEASE;
+use super::receive::{LEASE, within};
 use crate::http::{
     request::Request,
     response::{Answer, Refusal, empty, json},
@@ -52,18 +52,10 @@ pub(super) async fn set(mut request: Request) -> Answer {
 
 fn decoded(address: Address, wish: &SetMailbox) -> Result<Set, Refusal> {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
-    if wish.lease_ms.is_some_and(|lease| !LEASE.contains(&lease)) {
-        let (least, most) = LEASE.into_inner();
-        return Err(Refusal::field("/lease_ms", format_args!("a whole number from {least} to {most}")));
-    }
-    for (pointer, number) in [("/max_pending", wish.max_pending), ("/max_failures", wish.max_failures)] {
-        if number == Some(0) {
-            return Err(Refusal::field(pointer, "a whole number from 1"));
-        }
-    }
-    if wish.max_pending_bytes.is_some_and(|bytes| bytes == 0 || bytes > i64::MAX.unsigned_abs()) {
-        return Err(Refusal::field("/max_pending_bytes", "a whole number from 1"));
-    }
+    let counts = 1..=u32::MAX.into();
+    within("/max_pending", wish.max_pending.map(u64::from), counts.clone())?;
+    within("/max_failures", wish.max_failures.map(u64::from), counts)?;
+    within("/max_pending_bytes", wish.max_pending_bytes, 1..=i64::MAX.unsigned_abs())?;
     Ok(Set {
         address,
         class: meant("/class", wish.class.as_deref(), &classes)?,
@@ -71,7 +63,7 @@ fn decoded(address: Address, wish: &SetMailbox) -> Result<Set, Refusal> {
         backoff: meant("/on_backoff", wish.on_backoff.as_deref(), &ON_BACKOFF)?,
         max_pending: wish.max_pending,
         max_pending_bytes: wish.max_pending_bytes,
-        lease: wish.lease_ms.map(Duration::from_millis),
+        lease: within("/lease_ms", wish.lease_ms, LEASE)?.map(Duration::from_millis),
         max_failures: wish.max_failures,
     })
 }

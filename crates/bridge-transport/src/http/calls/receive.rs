@@ -108,7 +108,7 @@ fn sent_home() -> wire::Received {
     wire::Received { deliveries: Vec::new(), held: Vec::new(), directive: (&COME_BACK).into(), depth: 0 }
 }
 
-fn within(
+pub(super) fn within(
     pointer: &str,
     value: Option<u64>,
     bounds: std::ops::RangeInclusive<u64>,

@@ -13,7 +13,10 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::messages::{kind, millis, parsed};
+use super::{
+    messages::{kind, parsed},
+    receive::{LEASE, within},
+};
 use crate::http::{
     request::{Request, decode},
     response::{Answer, Refusal, json},
@@ -59,7 +62,36 @@ struct Said {
     covers: Vec<String>,
 }
 
+/// Refuses what does not belong to the outcome: nobody would ever see it.
+fn check_members(settle: &Settle) -> Result<(), Refusal> {
+    let takes: &[&str] = match settle.outcome.as_str() {
+        "ack" => &[],
+        "answer" => &["reply", "covers"],
+        "extend" => &["by_ms", "progress"],
+        "release" => &["delay_ms"],
+        "nack" => &["delay_ms", "reason"],
+        "reject" => &["reason"],
+        _ => return Err(Refusal::field("/outcome", "ack, answer, nack, release, reject or extend")),
+    };
+    let members = [
+        ("reply", settle.reply.is_some()),
+        ("covers", !settle.covers.is_empty()),
+        ("delay_ms", settle.delay_ms.is_some()),
+        ("by_ms", settle.by_ms.is_some()),
+        ("progress", settle.progress.is_some()),
+        ("reason", settle.reason.is_some()),
+    ];
+    match members.into_iter().find(|(name, given)| *given && !takes.contains(name)) {
+        Some((name, _)) => {
+            let detail = format_args!("it does not belong to the outcome {}", settle.outcome);
+            Err(Refusal::field(&format!("/{name}"), detail))
+        }
+        None => Ok(()),
+    }
+}
+
 fn said(request: &Request, client: Option<&Name>, settle: Settle) -> Result<Said, Refusal> {
+    check_members(&settle)?;
     let consumer = parsed("/consumer", settle.consumer.as_deref())?.or_else(|| client.cloned());
     let settlement = match settle.outcome.as_str() {
         "ack" => Settlement::Ack,
@@ -70,13 +102,12 @@ fn said(request: &Request, client: Option<&Name>, settle: Settle) -> Result<Said
             let covers = settle.covers.iter().cloned().map(Credential::Token).collect();
             Settlement::Answer { reply, covers }
         }
-        "extend" => Settlement::Extend { by: millis("/by_ms", settle.by_ms, 0)?, progress: settle.progress },
+        "extend" => Settlement::Extend { by: span("/by_ms", settle.by_ms)?, progress: settle.progress },
         "release" => {
-            Settlement::Release { delay: millis("/delay_ms", settle.delay_ms, 0)?.unwrap_or(Duration::ZERO) }
+            Settlement::Release { delay: span("/delay_ms", settle.delay_ms)?.unwrap_or(Duration::ZERO) }
         }
-        "nack" => Settlement::Nack { delay: millis("/delay_ms", settle.delay_ms, 0)?, error: settle.reason },
-        "reject" => Settlement::Reject { reason: settle.reason },
-        _ => return Err(Refusal::field("/outcome", "ack, answer, nack, release, reject or extend")),
+        "nack" => Settlement::Nack { delay: span("/delay_ms", settle.delay_ms)?, error: settle.reason },
+        _ => Settlement::Reject { reason: settle.reason },
     };
     let message = parsed("/message_id", settle.message_id.as_deref())?;
     let credential = match (settle.token, message, settle.handle) {
@@ -91,6 +122,10 @@ fn said(request: &Request, client: Option<&Name>, settle: Settle) -> Result<Said
         return Err(Refusal::field("/covers", format_args!("at most {MOST}")));
     }
     Ok(Said { credential, settlement, covers: settle.covers })
+}
+
+fn span(pointer: &str, millis: Option<u64>) -> Result<Option<Duration>, Refusal> {
+    Ok(within(pointer, millis, 0..=*LEASE.end())?.map(Duration::from_millis))
 }
 
 fn reply(settle: &Settle) -> Result<NewReply, Refusal> {
