@@ -132,11 +132,12 @@ impl Refusal {
     }
 }
 
-/// Gives a problem its request's id. Of what is our fault the program's log tells by the same id.
+/// Gives a problem its request's id. Of what is our fault the program's log tells by the same id. A bridge that is full or
+/// about to stop says so once, not to each caller.
 fn identify(problem: &mut Problem, request_id: &str) {
     problem.request_id = Some(request_id.to_owned());
     let Problem { status, code, detail, .. } = problem;
-    if *status >= 500 {
+    if *status == 500 {
         tracing::error!(request_id, status, code, detail, "a call was answered with an error");
     }
 }

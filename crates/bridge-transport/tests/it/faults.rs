@@ -33,14 +33,20 @@ async fn a_failure_is_found_in_the_log_by_the_id_of_its_request() {
     let server = Server::start().await;
     let path = format!("/api/sessions/{}/messages", server.session().await);
     server.post(&path, r#"{"text": ""}"#).await.is_problem(400, "invalid_field");
+    let said = server.post(&path, r#"{"text": "SECRET"}"#).await.json();
+    server.store.damage(RowKey::Message(said["message_id"].as_str().unwrap().parse().unwrap()));
+    let answer = server.get(&path).await;
+    answer.is_problem(500, "store_damaged");
     server.store.break_down(StoreErrorKind::Full);
-    let answer = server.post(&path, r#"{"text": "SECRET"}"#).await;
-    answer.is_problem(507, "store_full");
+    server.post(&path, r#"{"text": "SECRET"}"#).await.is_problem(507, "store_full");
     let text = log.text();
     let told: Vec<_> = text.lines().filter(|line| line.contains(answer.header("x-request-id"))).collect();
     assert_eq!(told.len(), 1, "{text}");
-    assert!(told[0].contains("ERROR") && told[0].contains(r#"code="store_full""#), "{told:?}");
-    assert!(!text.contains("SECRET") && !text.contains("invalid_field"), "{text}");
+    assert!(told[0].contains("ERROR") && told[0].contains(r#"code="store_damaged""#), "{told:?}");
+    assert!(
+        ["SECRET", "invalid_field", "code=\"store_full"].iter().all(|word| !text.contains(word)),
+        "{text}"
+    );
 }
 
 #[tokio::test]
