@@ -3,8 +3,10 @@
 use core::time::Duration;
 
 use crate::{
+    delivery::{Delivery, State},
     mailbox::{Class, Limits, MailboxSettings},
     retention::Retentions,
+    time::Timestamp,
 };
 
 /// What may be configured of a shard's behaviour. The defaults are the documented ones.
@@ -109,6 +111,22 @@ impl Policy {
             Class::Browser => self.browser,
             Class::Webhook => self.webhook,
         }
+    }
+
+    /// How long the message of a delivery that has ended is kept; none if for ever.
+    pub(crate) fn kept(&self, delivery: &Delivery) -> Option<Duration> {
+        let kept = self.retentions.of(&delivery.kind).retention.time()?;
+        match delivery.state {
+            State::Dead(_) if !fault!(DeadForgotten) => Some(kept.max(self.dead_letters)),
+            _ => Some(kept),
+        }
+    }
+
+    /// When the message of a delivery that has ended goes, by the present rules, which may be others than when it ended; none
+    /// if never.
+    pub fn removal(&self, delivery: &Delivery) -> Option<Timestamp> {
+        let kept = self.kept(delivery)?;
+        delivery.ended_at().map(|ended| ended + kept).or(delivery.retire_at)
     }
 
     /// The limits of a mailbox.

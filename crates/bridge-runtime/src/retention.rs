@@ -136,7 +136,7 @@ impl Sweeper {
             after = last.retire_at.map(|at| (at, last.seq));
             due.retain(|due| self.may_go(&RowKey::Delivery(due.id)));
             let (archived, free): (Vec<_>, Vec<_>) =
-                due.into_iter().partition(|due| !due.message_gone && self.may_be_archived(due));
+                due.into_iter().partition(|due| self.is_removed_by(until, due) && self.may_be_archived(due));
             if !self.archive_is_down {
                 self.retire_archived(archived).await?;
             }
@@ -188,6 +188,11 @@ impl Sweeper {
 
     fn is_archived(&self, kind: &Name) -> bool {
         self.archive.is_some() && self.policy.retentions.of(kind).archive
+    }
+
+    /// Whether the message of a delivery goes at a time: by other rules than when it ended it may stay.
+    fn is_removed_by(&self, now: Timestamp, delivery: &Delivery) -> bool {
+        !delivery.message_gone && self.policy.removal(delivery).is_some_and(|at| at <= now)
     }
 
     /// Whether something of a delivery is kept in the archive, as far as can be seen: its answer has a type of its own.

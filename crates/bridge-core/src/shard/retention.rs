@@ -3,11 +3,11 @@
 //! Whoever looks for what is due may be wrong, or late: everything is judged here once more, by the rows as they are now.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::{iter, time::Duration};
+use core::iter;
 
 use super::{Shard, Step, Subject};
 use crate::{
-    delivery::{Delivery, State},
+    delivery::Delivery,
     event::EventKind,
     id::{DeliveryId, MessageId, SessionId},
     log::{Scope, Seq},
@@ -25,16 +25,7 @@ impl Shard {
         if delivery.mailbox.session().is_some() || delivery.redriven_as.is_some() {
             return None;
         }
-        Some(now + self.kept(delivery)?)
-    }
-
-    /// How long the message of a delivery is kept after its end; none if for ever.
-    fn kept(&self, delivery: &Delivery) -> Option<Duration> {
-        let kept = self.policy.retentions.of(&delivery.kind).retention.time()?;
-        match delivery.state {
-            State::Dead(_) if !fault!(DeadForgotten) => Some(kept.max(self.policy.dead_letters)),
-            _ => Some(kept),
-        }
+        Some(now + self.policy.kept(delivery)?)
     }
 
     /// The rows that tell whether a delivery can go, and those that go with it.
@@ -74,7 +65,7 @@ impl Shard {
         let mut last = at;
         if !delivery.message_gone {
             // The rule may be another one by now.
-            let until = self.kept(&delivery).map(|kept| delivery.ended_at().map_or(at, |ended| ended + kept));
+            let until = self.policy.removal(&delivery);
             if until.is_none_or(|until| until > now) {
                 delivery.retire_at = until;
                 return self.rewrite(delivery, step);

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_core::{
-    Address, Archive, ArchiveRecord, Cursor, DeliveryError, DeliveryId, Gap, MessageId, RowKey, Scope, Seq,
-    SessionError, SessionId, Side, StoreError, StoreErrorKind, Timestamp,
+    Address, Archive, ArchiveRecord, Cursor, DeliveryError, DeliveryId, Gap, MessageId, Policy, Retention,
+    RetentionRule, RowKey, Scope, Seq, SessionError, SessionId, Side, StoreError, StoreErrorKind, Timestamp,
 };
 use bridge_runtime::{Bridge, CallError, Credential, From, NewMessage, NewReply, ReceiveRequest, Settlement};
 use bridge_store::MemoryStore;
@@ -21,6 +21,7 @@ use bridge_testkit::{
 use super::{House, soon};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// An archive in memory, that fails while it is told to.
@@ -177,6 +178,10 @@ impl Yard {
 
     /// Lets whoever cleans up do it once, a minute later or more.
     async fn sweep(&self, later: Duration, mut condition: impl AsyncFnMut(&Self) -> bool) {
+        // Nothing here waits for another thread: who is still at it comes to an end, and sleeps.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
         self.clock.advance(later);
         soon(async {
             while !condition(self).await {
@@ -245,6 +250,23 @@ async fn an_answer_goes_to_the_archive_by_its_own_type() {
     let last = yard.answered("error", NewReply::new("well")).await;
     yard.until(async |yard| !yard.is_there(last).await).await;
     assert_eq!(yard.shelf.types(), ["command", "error"]);
+}
+
+#[tokio::test]
+async fn what_is_kept_for_longer_by_now_does_not_go_to_the_archive_yet() {
+    let mut yard = Yard::open().await;
+    let id = yard.done("error").await;
+    yard.bridge.shutdown().await;
+    let mut policy = Policy::default();
+    let rule = RetentionRule { retention: Retention::Long, archive: true };
+    policy.retentions.set("error".parse().unwrap(), rule);
+    let started = Bridge::builder(yard.store.clone()).clock(yard.clock.clone()).archive(yard.shelf.clone());
+    yard.bridge = started.policy(policy).start().await.unwrap();
+    let other = yard.done("notification").await;
+    yard.sweep(2 * HOUR, async |yard| !yard.is_there(other).await).await;
+    assert!(yard.shelf.batches().is_empty());
+    yard.sweep(7 * DAY, async |yard| !yard.is_there(id).await).await;
+    assert_eq!(yard.shelf.types(), ["error"]);
 }
 
 #[tokio::test]
