@@ -50,7 +50,7 @@ use self::{
     deliveries::Deliveries,
     inbox::Inbox,
     rng::Rng,
-    timer::Timers,
+    timer::{Timer, Timers},
     waiting::{Parked, Ticket},
 };
 use crate::{
@@ -239,9 +239,14 @@ impl Shard {
         self.serve_dirty(now, step);
         while step.changes.len() < full {
             let Some(timer) = self.timers.pop_due(now) else { break };
+            // Very many messages may expire together, and who waits could not have them before either: that is looked at once,
+            // before something else happens.
+            if !matches!(timer, Timer::Expire(_)) {
+                self.serve_dirty(now, step);
+            }
             self.fire(timer, now, step);
-            self.serve_dirty(now, step);
         }
+        self.serve_dirty(now, step);
     }
 
     /// Handles one command. Its answer is among the step's effects, unless it waits or wants none.

@@ -5,7 +5,7 @@
 //!
 //! *Invariant:* what is said of a lane's next delivery is true of the deliveries as they were when the lane last changed.
 //! Time alone changes it too: a pause that is over is told by its timer, and a message whose time is over is passed when
-//! the choice comes to it. When the lane is looked at next it is put aside, so that many of them are not passed again and again.
+//! the choice comes to it. It is put aside then, so that many of them are not passed again and again.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +14,7 @@ use alloc::{
 use core::iter;
 
 use super::{
+    choice::Passed,
     deliveries::{Deliveries, Slot},
     interned::Number,
 };
@@ -56,7 +57,7 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     line: BTreeMap<Seq, Slot>,
-    /// What is passed: it is in back-off, or was seen to be over.
+    /// What is passed: it is in back-off, or was seen to be over or purged.
     aside: BTreeMap<Seq, Slot>,
     pub(super) next: Option<Next>,
 }
@@ -93,11 +94,15 @@ pub(super) struct Ready {
     pub(super) kept: BTreeMap<Consumer, Turns>,
 }
 
-/// Lanes with something to hand out, each in its turn and by the place of what is next in it.
+/// Lanes with something to hand out, the most urgent first. Where there were some once there is room for others.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
-    pub(super) by_turn: BTreeSet<(Priority, u64, Name)>,
-    pub(super) by_place: BTreeSet<(Seq, (Priority, Name))>,
+pub(super) struct Turns(pub(super) Vec<(Priority, Keys)>);
+
+/// Those of one priority, each in its turn and by the place of what is next in it.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub(super) by_turn: BTreeSet<(u64, Name)>,
+    pub(super) by_place: BTreeSet<(Seq, Name)>,
 }
 
 impl Lanes {
@@ -152,6 +157,20 @@ impl Lanes {
                     }
                 }
             }
+        }
+    }
+
+    /// Puts aside what a choice has passed.
+    pub(super) fn put_aside(&mut self, mut passed: Vec<Passed>, deliveries: &Deliveries, now: Timestamp) {
+        for ((priority, key), place) in &passed {
+            let queue = key.as_ref().and_then(|key| self.keyed.get_mut(&(*priority, key.clone())));
+            if let Some(queue) = queue {
+                queue.put_aside(*place);
+            }
+        }
+        passed.dedup_by(|(lane, _), (before, _)| lane == before);
+        for (lane, _) in &passed {
+            self.refresh(lane, deliveries, now);
         }
     }
 
@@ -278,13 +297,17 @@ impl Queue {
             }
         };
         for place in over {
-            self.aside.extend(self.line.remove_entry(&place));
+            self.put_aside(place);
         }
         next
     }
 
-    /// The first delivery from `place` on and behind `floor`, if one may have it who may have everything before. What waits
-    /// up to the floor is about to be withdrawn.
+    fn put_aside(&mut self, place: Seq) {
+        self.aside.extend(self.line.remove_entry(&place));
+    }
+
+    /// The first delivery from `place` on and behind `floor`, if one may have it who may have everything before; `pass` is
+    /// told what is over on the way. What waits up to the floor is about to be withdrawn, and as good as over.
     pub(super) fn first_from(
         &self,
         place: Seq,
@@ -292,12 +315,13 @@ impl Queue {
         keeper: Option<&Consumer>,
         deliveries: &Deliveries,
         now: Timestamp,
+        mut pass: impl FnMut(Seq),
     ) -> Option<(Seq, Slot)> {
         for (place, slot) in self.line.range(place..) {
             match deliveries.stand(*slot, now) {
-                Stand::Ready | Stand::Paused if *place <= floor => {}
+                Stand::Ready | Stand::Paused if *place <= floor => pass(*place),
                 Stand::Ready => return Some((*place, *slot)),
-                Stand::Over => {}
+                Stand::Over => pass(*place),
                 Stand::Held(holder) if keeper == Some(holder) => {}
                 Stand::Paused | Stand::Held(_) => return None,
             }
@@ -408,17 +432,28 @@ fn remove_from<K: Ord>(all: &mut BTreeMap<K, Turns>, of: &K, lane: &(Priority, N
 
 impl Turns {
     fn insert(&mut self, (priority, key): &(Priority, Name), next: &Next) {
-        self.by_turn.insert((*priority, next.turn, key.clone()));
-        self.by_place.insert((next.place, (*priority, key.clone())));
+        let at = self.find(*priority).unwrap_or_else(|at| {
+            self.0.insert(at, (*priority, Keys::default()));
+            at
+        });
+        let (_, keys) = &mut self.0[at];
+        keys.by_turn.insert((next.turn, key.clone()));
+        keys.by_place.insert((next.place, key.clone()));
     }
 
     fn remove(&mut self, (priority, key): &(Priority, Name), next: &Next) {
-        self.by_turn.remove(&(*priority, next.turn, key.clone()));
-        self.by_place.remove(&(next.place, (*priority, key.clone())));
+        let Ok(at) = self.find(*priority) else { return };
+        let (_, keys) = &mut self.0[at];
+        keys.by_turn.remove(&(next.turn, key.clone()));
+        keys.by_place.remove(&(next.place, key.clone()));
+    }
+
+    fn find(&self, priority: Priority) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&priority, |(priority, _)| *priority)
     }
 
     fn is_empty(&self) -> bool {
-        self.by_turn.is_empty()
+        self.0.iter().all(|(_, keys)| keys.by_turn.is_empty())
     }
 }
 

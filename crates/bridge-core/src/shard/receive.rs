@@ -1,11 +1,11 @@
 //! Handing out deliveries, at once or when some come.
 
 use alloc::{collections::BTreeSet, vec::Vec};
-use core::time::Duration;
+use core::{mem, time::Duration};
 
 use super::{
     Shard, Step,
-    choice::{Made, Pick, Wish},
+    choice::{Made, Wish},
     inbox::{Inbox, Nothing, keeps},
     timer::Timer,
     waiting::{Parked, Ticket},
@@ -150,6 +150,9 @@ impl Shard {
         let mut filter = Vec::new();
         if !receive.types.is_empty() {
             filter.extend(receive.types.iter().filter_map(|kind| self.deliveries.number_of(kind)));
+            // What is named twice is wanted once.
+            filter.sort_unstable();
+            filter.dedup();
             for mailbox in &receive.mailboxes {
                 if let Some(inbox) = self.inboxes.get_mut(mailbox) {
                     inbox.lanes.sort_by_kind(&self.deliveries);
@@ -182,24 +185,28 @@ impl Shard {
             // What is critical goes out to whoever asks, however much it holds.
             let has_credit = held + chosen.deliveries.len() < *credit;
             let least = if has_credit { Priority::BULK } else { Priority::CRITICAL };
-            let Some(pick) = choice.next(least).filter(|_| has_credit || !fault!(CriticalWaits)) else {
+            let Some(slot) = choice.next(least).filter(|_| has_credit || !fault!(CriticalWaits)) else {
                 idle += 1;
                 turn += usize::from(fault!(GreedyMailbox));
                 continue;
             };
             idle = 0;
-            bytes += u64::from(self.deliveries.size(pick.slot));
+            bytes += u64::from(self.deliveries.size(slot));
             if !chosen.deliveries.is_empty() && bytes > receive.max_bytes {
                 chosen.full = true;
                 break;
             }
-            choice.take(&pick);
-            let Pick { slot, .. } = pick;
+            choice.take();
             chosen.deliveries.push(self.deliveries.id(slot));
         }
         chosen.full |= chosen.deliveries.len() == max;
         chosen.made =
-            choices.into_iter().map(|(mailbox, _, choice)| (mailbox.clone(), choice.made())).collect();
+            choices.into_iter().map(|(mailbox, _, choice)| (mailbox.clone(), choice.end())).collect();
+        for (mailbox, made) in &mut chosen.made {
+            if let Some(inbox) = self.inboxes.get_mut(mailbox) {
+                inbox.lanes.put_aside(mem::take(&mut made.passed), &self.deliveries, now);
+            }
+        }
         chosen
     }
 

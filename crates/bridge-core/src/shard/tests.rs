@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::{
-    Backoff, Class, Limits, SetMailbox,
+    Backoff, Class, Limits, Purge, SetMailbox,
     message::Priority,
     publish::Publish,
     receive::{Granted, Receive},
@@ -223,4 +223,74 @@ fn other_rules_are_nothing_to_what_just_waits() {
     }
     let looks = shard.deliveries.looks.get();
     assert!(looks <= 100, "{looks} looks at {MANY} deliveries");
+}
+
+/// A shard in which many messages wait for ten seconds, each with a key of its own.
+fn filled_by_key(mailbox: &str) -> Shard {
+    let mut shard = Shard::new(Policy::default(), 1, 7);
+    for n in 1..=MANY {
+        let key = Some(name(&format!("key-{n}")));
+        let publish = Publish { key, ttl: Some(Duration::from_secs(10)), ..message(n, mailbox) };
+        tell(&mut shard, 0, Command::Publish(publish), BEGIN);
+    }
+    shard.deliveries.looks.set(0);
+    shard
+}
+
+#[test]
+fn keys_that_expire_together_are_passed_once() {
+    let later = BEGIN + Duration::from_secs(20);
+    // The eighth is the oldest; with a type it is looked for elsewhere.
+    for (granted, types) in [(0, vec![]), (7, vec![]), (0, vec![message(1, "worker").kind])] {
+        let mut shard = filled_by_key("worker");
+        // Time first, as much as fits into a step, then the command.
+        shard.handle_timeout(later, &mut Step::new());
+        assert!(shard.deliveries.iter().count() > 1_000);
+        shard.inboxes.values_mut().for_each(|inbox| inbox.lanes.granted = granted);
+        let waiting = Receive { wait: Duration::from_secs(60), types, ..receive(1, "worker") };
+        assert_eq!(tell(&mut shard, 1, Command::Receive(waiting), later), []);
+        settle_down(&mut shard, later);
+        assert_few_looks(&shard);
+    }
+}
+
+#[test]
+fn keys_whose_first_expires_are_passed_once() {
+    let later = BEGIN + Duration::from_secs(20);
+    for granted in [0, 7] {
+        let mut shard = filled_by_key("worker");
+        for n in 1..=MANY {
+            let key = Some(name(&format!("key-{n}")));
+            let publish = Publish { key, ..message(MANY + n, "worker") };
+            tell(&mut shard, 0, Command::Publish(publish), BEGIN);
+        }
+        shard.deliveries.looks.set(0);
+        shard.inboxes.values_mut().for_each(|inbox| inbox.lanes.granted = granted);
+        // What is behind the first of all is the oldest that is left.
+        let granted = take(&mut shard, 1, receive(1, "worker"), later);
+        assert_eq!(granted[0].message, MessageId((MANY + 1) << 64));
+        settle_down(&mut shard, later);
+        assert_few_looks(&shard);
+    }
+}
+
+#[test]
+fn keys_that_are_purged_are_passed_once() {
+    let mut shard = filled_by_key("worker");
+    tell(&mut shard, 0, Command::PurgeMailbox(address("worker"), Purge::Do), BEGIN);
+    let waiting = Receive { wait: Duration::from_secs(60), ..receive(1, "worker") };
+    assert_eq!(tell(&mut shard, 1, Command::Receive(waiting), BEGIN), []);
+    settle_down(&mut shard, BEGIN);
+    assert_few_looks(&shard);
+}
+
+#[test]
+fn a_type_that_is_named_twice_is_handed_out_once() {
+    let mut shard = filled_by_key("worker");
+    let kind = message(1, "worker").kind;
+    let twice = Receive { types: vec![kind.clone(), kind], max: 20, ..receive(1, "worker") };
+    let mut granted: Vec<_> = take(&mut shard, 1, twice, BEGIN).iter().map(|one| one.delivery).collect();
+    granted.sort();
+    granted.dedup();
+    assert_eq!(granted.len(), 20);
 }
