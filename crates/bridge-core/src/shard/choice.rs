@@ -179,11 +179,11 @@ impl<'a> Choice<'a> {
     /// The first delivery of a lane that this receiver may have.
     fn look_into(&mut self, priority: Priority, candidate: Candidate<'_>) -> Option<(Seq, Slot)> {
         let Wish { keeper, filter, floor, now } = self.wish;
+        let pass = |place| self.made.passed.push(((priority, candidate.key.cloned()), place));
         let Some(key) = candidate.key else {
             let loose = self.lanes.loose.get(&priority)?;
-            return loose.first_from(candidate.place, filter, self.deliveries, now);
+            return loose.first_from(candidate.place, filter, self.deliveries, now, pass);
         };
-        let pass = |place| self.made.passed.push(((priority, Some(key.clone())), place));
         let queue = self.lanes.keyed.get(&(priority, key.clone()))?;
         let first = queue.first_from(candidate.place, floor, keeper, self.deliveries, now, pass);
         first.filter(|(_, slot)| filter.is_none_or(|filter| filter.contains(&self.deliveries.kind(*slot))))

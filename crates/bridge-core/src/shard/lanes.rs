@@ -163,9 +163,17 @@ impl Lanes {
     /// Puts aside what a choice has passed.
     pub(super) fn put_aside(&mut self, mut passed: Vec<Passed>, deliveries: &Deliveries, now: Timestamp) {
         for ((priority, key), place) in &passed {
-            let queue = key.as_ref().and_then(|key| self.keyed.get_mut(&(*priority, key.clone())));
-            if let Some(queue) = queue {
-                queue.put_aside(*place);
+            match key {
+                Some(key) => {
+                    if let Some(queue) = self.keyed.get_mut(&(*priority, key.clone())) {
+                        queue.put_aside(*place);
+                    }
+                }
+                None => {
+                    if let Some(loose) = self.loose.get_mut(priority) {
+                        loose.put_aside(*place, deliveries);
+                    }
+                }
             }
         }
         passed.dedup_by(|(lane, _), (before, _)| lane == before);
@@ -362,24 +370,29 @@ impl Loose {
 
     /// Puts aside what is over before the first that is not.
     fn pass(&mut self, deliveries: &Deliveries, now: Timestamp) {
-        while let Some(first) = self.line.first_entry()
-            && matches!(deliveries.stand(*first.get(), now), Stand::Over)
+        while let Some((place, slot)) = self.line.first_key_value()
+            && matches!(deliveries.stand(*slot, now), Stand::Over)
         {
-            let (place, slot) = first.remove_entry();
-            if let Some(kinds) = &mut self.kinds {
-                kinds.remove(&(deliveries.kind(slot), place));
-            }
-            self.aside.insert(place, slot);
+            self.put_aside(*place, deliveries);
         }
     }
 
-    /// The first delivery from `place` on, of any type or of one of these.
+    fn put_aside(&mut self, place: Seq, deliveries: &Deliveries) {
+        let Some(slot) = self.line.remove(&place) else { return };
+        if let Some(kinds) = &mut self.kinds {
+            kinds.remove(&(deliveries.kind(slot), place));
+        }
+        self.aside.insert(place, slot);
+    }
+
+    /// The first delivery from `place` on, of any type or of one of these; `pass` is told what is over on the way.
     pub(super) fn first_from(
         &self,
         mut place: Seq,
         filter: Option<&[Number]>,
         deliveries: &Deliveries,
         now: Timestamp,
+        mut pass: impl FnMut(Seq),
     ) -> Option<(Seq, Slot)> {
         loop {
             let first = match (filter, &self.kinds) {
@@ -391,8 +404,10 @@ impl Loose {
                     .min()?,
             };
             let slot = self.line[&first];
-            if matches!(deliveries.stand(slot, now), Stand::Ready) || fault!(LooseTwice) {
-                return Some((first, slot));
+            match deliveries.stand(slot, now) {
+                Stand::Ready => return Some((first, slot)),
+                _ if fault!(LooseTwice) => return Some((first, slot)),
+                _ => pass(first),
             }
             place = first.next();
         }

@@ -285,6 +285,25 @@ fn keys_that_are_purged_are_passed_once() {
 }
 
 #[test]
+fn what_expires_of_a_type_is_passed_once() {
+    let mut shard = Shard::new(Policy::default(), 1, 7);
+    let other = Publish { kind: name("other"), ..message(MANY + 1, "group:workers") };
+    tell(&mut shard, 0, Command::Publish(other), BEGIN);
+    for n in 1..=MANY {
+        let publish = Publish { ttl: Some(Duration::from_secs(10)), ..message(n, "group:workers") };
+        tell(&mut shard, 0, Command::Publish(publish), BEGIN);
+    }
+    shard.deliveries.looks.set(0);
+    let later = BEGIN + Duration::from_secs(20);
+    let wanted = Receive { types: vec![message(1, "worker").kind], ..receive(1, "group:workers") };
+    for call in 1..=100 {
+        assert_eq!(take(&mut shard, call, wanted.clone(), later), []);
+    }
+    settle_down(&mut shard, later);
+    assert_few_looks(&shard);
+}
+
+#[test]
 fn a_type_that_is_named_twice_is_handed_out_once() {
     let mut shard = filled_by_key("worker");
     let kind = message(1, "worker").kind;
