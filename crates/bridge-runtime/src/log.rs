@@ -120,9 +120,8 @@ pub struct Follow {
     /// What was read and is not yet handed out.
     unread: Vec<Event>,
     floor: Seq,
+    /// Why what was to come next cannot be read, until the reader has been told.
     gap: Option<Gap>,
-    /// What was to come next was trimmed, and the reader has not been told yet.
-    cut_off: bool,
 }
 
 impl Bridge {
@@ -174,7 +173,6 @@ impl Bridge {
             unread: Vec::new(),
             floor: bounds.floor,
             gap,
-            cut_off: false,
         })
     }
 
@@ -202,13 +200,13 @@ impl Follow {
         self
     }
 
-    /// Why the log cannot be followed from there; then it is followed from its head.
+    /// Why the log cannot be followed from there, until a page has told; then it is followed from its head.
     pub fn gap(&self) -> Option<Gap> {
         self.gap
     }
 
-    /// The next events, at least one; waits for them. None where what comes next has been trimmed meanwhile, with the gap: behind
-    /// that the log is followed from its head.
+    /// The next events, at least one; waits for them. None where what comes next cannot be read, or has been trimmed meanwhile,
+    /// with the gap, once: behind that the log is followed from its head.
     ///
     /// # Errors
     /// A [`Fault`]; [`Fault::ShuttingDown`] when the bridge stops.
@@ -256,7 +254,7 @@ impl Follow {
     /// Waits until something is unread.
     async fn fill(&mut self, limit: usize) -> Result<(), Fault> {
         let limit = limit.max(1);
-        while self.unread.is_empty() && !self.cut_off {
+        while self.unread.is_empty() && self.gap.is_none() {
             let Some(told) = self.told else {
                 self.read(limit).await?;
                 continue;
@@ -299,12 +297,12 @@ impl Follow {
         }
     }
 
-    /// Reads what the store holds until there is no more, or it has looked for long enough.
+    /// Reads what the store holds until there is no more, a gap, or it has looked for long enough.
     async fn look(&mut self, limit: usize) -> Result<(), Fault> {
         for _ in 0..READS {
             let end = self.end;
             self.read(limit).await?;
-            if self.told.is_some() || self.end == end || self.unread.len() == limit {
+            if self.told.is_some() || self.gap.is_some() || self.end == end || self.unread.len() == limit {
                 break;
             }
         }
@@ -323,7 +321,6 @@ impl Follow {
                 return Ok(());
             }
             self.gap = Some(Gap::Trimmed);
-            self.cut_off = true;
             (self.next, self.end) = (page.head, page.head);
             return Ok(());
         }
@@ -351,7 +348,6 @@ impl Follow {
     /// # Cancel safety
     /// May be dropped at any moment; nothing is skipped.
     pub async fn hand_out(&mut self) -> Result<Events, Fault> {
-        self.cut_off = false;
         let mut events = Vec::with_capacity(self.unread.len());
         let mut bytes = 0;
         'page: for some in self.unread.chunks(CHUNK) {
@@ -375,7 +371,7 @@ impl Follow {
             next: cursor(self.next),
             head: cursor(self.bridge.tail().head().max(self.end)),
             floor: cursor(self.floor),
-            gap: self.gap,
+            gap: self.gap.take(),
         })
     }
 }

@@ -110,6 +110,7 @@ async fn events_of_other_conversations_are_not_shown() {
 async fn a_cursor_that_does_not_fit_is_told_why() {
     let house = House::open().await;
     let head = house.bridge.head();
+    let mut follows = Vec::new();
     for (cursor, gap) in [
         (Cursor { log: LogId(head.log.0 ^ 1), seq: head.seq }, Gap::OtherLog),
         (Cursor { log: head.log, seq: Seq(head.seq.0 + 1) }, Gap::Ahead),
@@ -121,6 +122,15 @@ async fn a_cursor_that_does_not_fit_is_told_why() {
             .unwrap();
         assert_eq!(page.gap, Some(gap));
         assert!(page.events.is_empty());
+        let mut follow = house.bridge.follow(Scope::All, From::After(cursor)).await.unwrap();
+        assert_eq!(soon(follow.next_events(1)).await.unwrap().gap, Some(gap));
+        follows.push(follow);
+    }
+    // Once: they follow the log from its head now.
+    house.publish("hello").await;
+    for mut follow in follows {
+        let page = soon(follow.next_events(1)).await.unwrap();
+        assert_eq!((page.gap, page.events.len()), (None, 1));
     }
 }
 

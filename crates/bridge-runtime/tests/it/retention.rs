@@ -415,6 +415,7 @@ async fn who_reads_while_the_log_is_trimmed_is_told() {
         yard.send("note").await;
     }
     let mut follow = yard.bridge.follow(Scope::All, From::Floor).await.unwrap();
+    let mut other = yard.bridge.follow(Scope::All, From::Floor).await.unwrap();
     assert_eq!(soon(follow.next_events(3)).await.unwrap().events.len(), 3);
     yard.clock.advance(7 * DAY);
     yard.send("note").await;
@@ -425,6 +426,16 @@ async fn who_reads_while_the_log_is_trimmed_is_told() {
     .await;
     let told = soon(follow.next_events(3)).await.unwrap();
     assert_eq!((told.gap, told.events.len(), told.next), (Some(Gap::Trimmed), 0, head));
+    let told = soon(other.gather(3, MINUTE)).await.and(soon(other.hand_out()).await).unwrap();
+    assert_eq!((told.gap, told.events.len(), told.next), (Some(Gap::Trimmed), 0, head));
+    // Once: it follows the log from its head now.
+    yard.send("note").await;
+    let page = soon(follow.next_events(3)).await.unwrap();
+    assert_eq!((page.gap, page.events.len()), (None, 1));
+    yard.send("note").await;
+    soon(follow.gather(3, MINUTE)).await.unwrap();
+    let page = follow.hand_out().await.unwrap();
+    assert_eq!((page.gap, page.events.len()), (None, 1));
 }
 
 #[tokio::test]
