@@ -116,7 +116,7 @@ pub struct Paused {
 }
 
 /// A wish to make a mailbox, or to change how it behaves. What is not named stays as it is; in a mailbox that is made it is as
-/// for [every one of its kind](Address::default_settings).
+/// for [every one of its kind](Address::default_settings). A limit that is named and `None` is as the class has it.
 ///
 /// A change holds from now on. A lease that was given keeps its length, and how it is kept, until something else is said
 /// about it; what is returned is judged by the limits in force then. Messages keep the key that they were accepted with.
@@ -131,13 +131,13 @@ pub struct SetMailbox {
     /// Whether a delivery in back-off holds up those behind it in its key.
     pub backoff: Option<Backoff>,
     /// Deliveries that may wait.
-    pub max_pending: Option<u32>,
+    pub max_pending: Option<Option<u32>>,
     /// Bytes of payload that may wait.
-    pub max_pending_bytes: Option<u64>,
+    pub max_pending_bytes: Option<Option<u64>>,
     /// How long a lease lasts unless the receiver names another time.
-    pub lease: Option<Duration>,
+    pub lease: Option<Option<Duration>>,
     /// Charged returns until a delivery is given up.
-    pub max_failures: Option<u32>,
+    pub max_failures: Option<Option<u32>>,
 }
 
 impl SetMailbox {
@@ -161,10 +161,10 @@ impl SetMailbox {
             class: self.class.unwrap_or(before.class),
             order: self.order.unwrap_or(before.order),
             backoff: self.backoff.unwrap_or(before.backoff),
-            max_pending: self.max_pending.or(before.max_pending),
-            max_pending_bytes: self.max_pending_bytes.or(before.max_pending_bytes),
-            lease: self.lease.or(before.lease),
-            max_failures: self.max_failures.or(before.max_failures),
+            max_pending: self.max_pending.unwrap_or(before.max_pending),
+            max_pending_bytes: self.max_pending_bytes.unwrap_or(before.max_pending_bytes),
+            lease: self.lease.unwrap_or(before.lease),
+            max_failures: self.max_failures.unwrap_or(before.max_failures),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Mailboxes of their own, and why something in them does not move.
 
 use bridge_core::{self as core, Backoff, Blocked, Class, Head, Made, Order};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{session::Presence, time::Time};
 
-/// How a mailbox is to behave. What is absent is as it was, or as its class has it.
+/// How a mailbox is to behave. What is absent is as it was, or as its class has it; a limit that is `null` is as its class has it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SetMailbox {
     /// `service`, `agent`, `browser` or `webhook`.
@@ -18,17 +18,26 @@ pub struct SetMailbox {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_backoff: Option<String>,
     /// Deliveries that may wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_pending: Option<u32>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub max_pending: Option<Option<u32>>,
     /// Bytes of payload that may wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_pending_bytes: Option<u64>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub max_pending_bytes: Option<Option<u64>>,
     /// How long a lease lasts unless the receiver names another time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease_ms: Option<u64>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub lease_ms: Option<Option<u64>>,
     /// Charged returns until a delivery is given up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_failures: Option<u32>,
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<Option<u32>>,
+}
+
+/// What is there, `null` included.
+fn named<'de, T, D>(from: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(from).map(Some)
 }
 
 /// A mailbox and how it stands.

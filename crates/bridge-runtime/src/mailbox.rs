@@ -23,7 +23,7 @@ impl Bridge {
     ///
     /// let bridge = Bridge::builder(bridge_store::MemoryStore::new()).start().await.unwrap();
     /// let jobs: Address = "group:jobs".parse().unwrap();
-    /// let jobs = SetMailbox { max_failures: Some(3), ..SetMailbox::new(jobs) };
+    /// let jobs = SetMailbox { max_failures: Some(Some(3)), ..SetMailbox::new(jobs) };
     /// let made = bridge.set_mailbox(jobs).await.unwrap().into_view();
     /// assert_eq!(made.limits.max_failures, 3);
     /// assert_eq!(made.mailbox.settings.class, Class::Service);

@@ -25,7 +25,9 @@ use bridge_store::MemoryStore;
 async fn main() -> Result<(), Box<dyn Error>> {
     let bridge = Bridge::builder(MemoryStore::new()).start().await?;
     let printer: Address = "printer".parse()?;
-    bridge.set_mailbox(SetMailbox { max_failures: Some(1), ..SetMailbox::new(printer.clone()) }).await?;
+    bridge
+        .set_mailbox(SetMailbox { max_failures: Some(Some(1)), ..SetMailbox::new(printer.clone()) })
+        .await?;
     // Who wants to hear of dead letters has a mailbox of its own.
     let shop: Address = "shop".parse()?;
     bridge.set_mailbox(SetMailbox::new(shop.clone())).await?;

@@ -34,7 +34,7 @@ async fn run(data: &Path, jobs: usize, enough: usize) -> Result<(), Box<dyn Erro
     let resize: Address = "group:resize".parse()?;
 
     // Three tries a job; everything else as it is for programs. Setting the same again changes nothing.
-    let tries = SetMailbox { max_failures: Some(3), ..SetMailbox::new(resize.clone()) };
+    let tries = SetMailbox { max_failures: Some(Some(3)), ..SetMailbox::new(resize.clone()) };
     let mailbox = bridge.set_mailbox(tries).await?.into_view();
     assert_eq!(mailbox.mailbox.settings.class, Class::Service);
 

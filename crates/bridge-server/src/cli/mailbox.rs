@@ -1,6 +1,6 @@
 //! `bridge mailbox`: how mailboxes stand and behave.
 
-use std::{process::ExitCode, time::Duration};
+use std::{fmt::Display, process::ExitCode, str::FromStr, time::Duration};
 
 use anyhow::Result;
 use bridge_core::{Address, Class, Name};
@@ -70,18 +70,36 @@ pub(super) struct Set {
     /// block: what is in back-off holds up its key; skip: it does not
     #[arg(long, value_parser = PossibleValuesParser::new(ON_BACKOFF.map(|(word, _)| word)))]
     on_backoff: Option<String>,
-    /// Deliveries that may wait
-    #[arg(long, value_name = "N")]
-    max_pending: Option<u32>,
-    /// Bytes of content that may wait
-    #[arg(long, value_name = "BYTES")]
-    max_pending_bytes: Option<u64>,
-    /// How long a lease lasts, such as 30s
-    #[arg(long, value_name = "DURATION", value_parser = super::message::duration)]
-    lease: Option<Duration>,
-    /// Failures until a delivery is given up
-    #[arg(long, value_name = "N")]
-    max_failures: Option<u32>,
+    /// Deliveries that may wait; default: as its class has it
+    #[arg(long, value_name = "N", value_parser = limit::<u32>)]
+    max_pending: Option<Limit<u32>>,
+    /// Bytes of content that may wait; default: as its class has it
+    #[arg(long, value_name = "BYTES", value_parser = limit::<u64>)]
+    max_pending_bytes: Option<Limit<u64>>,
+    /// How long a lease lasts, such as 30s; default: as its class has it
+    #[arg(long, value_name = "DURATION", value_parser = lease)]
+    lease: Option<Limit<Duration>>,
+    /// Failures until a delivery is given up; default: as its class has it
+    #[arg(long, value_name = "N", value_parser = limit::<u32>)]
+    max_failures: Option<Limit<u32>>,
+}
+
+/// A limit of its own; none: that of its class.
+type Limit<T> = Option<T>;
+
+/// The word for the limit of the class.
+const OF_CLASS: &str = "default";
+
+fn limit<T: FromStr<Err: Display>>(text: &str) -> Result<Limit<T>, String> {
+    if text == OF_CLASS {
+        Ok(None)
+    } else {
+        text.parse().map(Some).map_err(|error: T::Err| error.to_string())
+    }
+}
+
+fn lease(text: &str) -> Result<Limit<Duration>, String> {
+    if text == OF_CLASS { Ok(None) } else { super::message::duration(text).map(Some).map_err(str::to_owned) }
 }
 
 /// Who works at this system, as far as it tells.
@@ -113,7 +131,7 @@ impl Mailbox {
                     on_backoff: set.on_backoff,
                     max_pending: set.max_pending,
                     max_pending_bytes: set.max_pending_bytes,
-                    lease_ms: set.lease.map(super::message::millis),
+                    lease_ms: set.lease.map(|lease| lease.map(super::message::millis)),
                     max_failures: set.max_failures,
                 };
                 output.result(&client.put::<WireMailbox>(&path(&set.mailbox, ""), &wish).await?, told)?;

@@ -200,6 +200,11 @@ async fn a_mailbox_is_set_shown_paused_purged_and_removed() {
     );
     assert_eq!(stage.said("mailbox show jobs"), shown);
     assert_eq!(stage.json("mailbox show jobs")["lease_ms"], 45_000);
+    let shown = stage.said("mailbox set jobs --lease default --max-failures default --max-pending default");
+    assert_eq!(
+        (fact(&shown, "lease"), fact(&shown, "given up"), fact(&shown, "waiting")),
+        ("600s, credit 20".to_owned(), "at failure 5".to_owned(), "0 of 10000".to_owned())
+    );
 
     stage.send("jobs", "job").await;
     stage.send("group:mill", "job").await;
@@ -237,6 +242,7 @@ async fn a_mailbox_is_set_shown_paused_purged_and_removed() {
         "mailbox set jobs --order up",
         "mailbox set jobs --on-backoff wait",
         "mailbox set jobs --lease 30",
+        "mailbox set jobs --max-pending few",
         "mailbox show",
     ] {
         assert_eq!(stage.failed(wrong).0, 2, "{wrong}");

@@ -1,7 +1,5 @@
 //! What a script says of mailboxes, and of why a delivery does not move.
 
-use std::time::Duration;
-
 use bridge_core::{
     Address, Answer, Backoff, Blocked, Class, Command, Head, Limits, MailboxView, Mailboxes, Order, Purge,
     Purged, SetMailbox, Why,
@@ -9,7 +7,7 @@ use bridge_core::{
 
 use super::{
     Stage,
-    words::{Words, name_of, show_span, since_start},
+    words::{Words, name_of, number, show_span, since_start, span},
 };
 
 impl Stage {
@@ -115,10 +113,10 @@ fn set(address: Address, words: &Words<'_>) -> SetMailbox {
     });
     let mut set = SetMailbox {
         class,
-        max_pending: words.number("pending"),
-        max_pending_bytes: words.number("bytes").map(u64::from),
-        max_failures: words.number("failures"),
-        lease: words.span("lease").filter(|lease| *lease > Duration::ZERO),
+        max_pending: words.limit("pending", |text| number("pending", text)),
+        max_pending_bytes: words.limit("bytes", |text| number("bytes", text).into()),
+        max_failures: words.limit("failures", |text| number("failures", text)),
+        lease: words.limit("lease", span),
         ..SetMailbox::new(address)
     };
     for word in &words.plain {

@@ -40,7 +40,12 @@ impl<'a> Words<'a> {
     }
 
     pub(super) fn number(&self, name: &str) -> Option<u32> {
-        self.set.get(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+        self.set.get(name).map(|text| number(name, text))
+    }
+
+    /// A limit of a mailbox; `default` is that of its class.
+    pub(super) fn limit<T>(&self, name: &str, read: impl Fn(&str) -> T) -> Option<Option<T>> {
+        self.set.get(name).map(|text| (*text != "default").then(|| read(text)))
     }
 
     pub(super) fn list(&self, name: &str) -> Vec<Name> {
@@ -50,6 +55,10 @@ impl<'a> Words<'a> {
     pub(super) fn name(&self, name: &str) -> Option<Name> {
         self.set.get(name).map(|text| name_of(text))
     }
+}
+
+pub(super) fn number(name: &str, text: &str) -> u32 {
+    text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number"))
 }
 
 pub(super) fn consumer(words: &Words<'_>) -> Consumer {

@@ -84,17 +84,18 @@ fn or_any(mailbox: Address, rng: &mut Rng, world: &World) -> Address {
 fn set(address: Address, rng: &mut Rng) -> SetMailbox {
     let any = rng.pick(&Class::ALL).copied();
     let class = any.filter(|_| rng.chance(70)).or_else(|| rng.chance(70).then_some(Class::Agent));
-    let limit = |rng: &mut Rng, percent, small| {
+    let limit = |rng: &mut Rng, percent, small: u64| {
         let below = if rng.chance(60) { small } else { 100 * small };
-        rng.chance(percent).then(|| 1 + u32::try_from(rng.below(below)).unwrap_or(0))
+        // None is that of its class.
+        rng.chance(percent).then(|| u32::try_from(rng.below(below + 1)).ok().filter(|limit| *limit > 0))
     };
     SetMailbox {
         class,
         order: rng.chance(70).then(|| if rng.chance(40) { Order::Loose } else { Order::Keyed }),
         backoff: rng.chance(70).then(|| if rng.chance(40) { Backoff::Skips } else { Backoff::Blocks }),
         max_pending: limit(rng, 30, 10),
-        max_pending_bytes: limit(rng, 15, 100).map(u64::from),
-        lease: limit(rng, 40, 20).map(|secs| Duration::from_secs(u64::from(secs))),
+        max_pending_bytes: limit(rng, 15, 100).map(|bytes| bytes.map(u64::from)),
+        lease: limit(rng, 40, 20).map(|secs| secs.map(u64::from).map(Duration::from_secs)),
         max_failures: limit(rng, 40, 4),
         ..SetMailbox::new(address)
     }

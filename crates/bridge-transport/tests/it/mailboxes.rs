@@ -134,6 +134,22 @@ async fn two_who_change_a_mailbox_at_once_both_get_their_wish() {
 }
 
 #[tokio::test]
+async fn a_limit_that_is_null_is_that_of_the_class_again() {
+    let server = Server::start().await;
+    let set = async |limits| {
+        let jobs = server.send(put("/api/mailboxes/jobs", &limits)).await.json();
+        ["max_pending", "max_pending_bytes", "lease_ms", "max_failures"]
+            .map(|limit| jobs[limit].as_u64().unwrap())
+    };
+    let own = json!({"max_pending": 7, "max_pending_bytes": 70, "lease_ms": 7_000, "max_failures": 7});
+    assert_eq!(set(own).await, [7, 70, 7_000, 7]);
+    let some = json!({"max_pending": null, "lease_ms": null, "class": null});
+    assert_eq!(set(some).await, [1_000_000, 70, 30_000, 7]);
+    let rest = json!({"max_pending_bytes": null, "max_failures": null});
+    assert_eq!(set(rest).await, [1_000_000, 1 << 30, 30_000, 10]);
+}
+
+#[tokio::test]
 async fn a_mailbox_is_made_seen_listed_and_removed() {
     let server = Server::start().await;
     let made = server.send(put("/api/mailboxes/agent-7", &json!({"class": "agent", "max_pending": 2}))).await;

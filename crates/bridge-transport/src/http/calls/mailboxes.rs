@@ -53,9 +53,10 @@ pub(super) async fn set(mut request: Request) -> Answer {
 fn decoded(address: Address, wish: &SetMailbox) -> Result<Set, Refusal> {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
     let counts = 1..=u32::MAX.into();
-    within("/max_pending", wish.max_pending.map(u64::from), counts.clone())?;
-    within("/max_failures", wish.max_failures.map(u64::from), counts)?;
-    within("/max_pending_bytes", wish.max_pending_bytes, 1..=i64::MAX.unsigned_abs())?;
+    within("/max_pending", wish.max_pending.flatten().map(u64::from), counts.clone())?;
+    within("/max_failures", wish.max_failures.flatten().map(u64::from), counts)?;
+    within("/max_pending_bytes", wish.max_pending_bytes.flatten(), 1..=i64::MAX.unsigned_abs())?;
+    within("/lease_ms", wish.lease_ms.flatten(), LEASE)?;
     Ok(Set {
         address,
         class: meant("/class", wish.class.as_deref(), &classes)?,
@@ -63,7 +64,7 @@ fn decoded(address: Address, wish: &SetMailbox) -> Result<Set, Refusal> {
         backoff: meant("/on_backoff", wish.on_backoff.as_deref(), &ON_BACKOFF)?,
         max_pending: wish.max_pending,
         max_pending_bytes: wish.max_pending_bytes,
-        lease: within("/lease_ms", wish.lease_ms, LEASE)?.map(Duration::from_millis),
+        lease: wish.lease_ms.map(|lease| lease.map(Duration::from_millis)),
         max_failures: wish.max_failures,
     })
 }
