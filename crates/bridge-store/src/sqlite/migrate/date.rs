@@ -1,4 +1,5 @@
-//! From version 3 to 4: what has ended before is looked at once, and the shard decides then what becomes of it.
+//! From version 3 to 4: what has ended before is looked at once, and the shard decides then what becomes of it. What is damaged
+//! is left as it is, and nothing looks at it.
 
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::sqlite::{
     bind::Take,
-    fault::Fault,
+    fault::{Fault, if_sound},
     rows::{
         self, Kind, MessageRow, SHARD, Span,
         message::{self, CHANGING, LASTING},
@@ -57,14 +58,18 @@ fn date_in_messages(
     let mut found = find.query(params![last, span.last(), PAGE])?;
     let (mut page, mut end) = (Vec::new(), None);
     while let Some(row) = found.next()? {
-        let row = &mut Take::new(message::TABLE, row);
-        let lasting = MessageRow::read(row)?;
-        end = Some(lasting.rowid);
-        let gone = lasting.verified.is_none();
-        page.extend(lasting.read_delivery(row)?.map(|delivery| Delivery { message_gone: gone, ..delivery }));
+        end = Some(row.get("seq")?);
+        page.extend(if_sound(in_message(row))?.flatten());
     }
     page.into_iter().try_for_each(|delivery| put(span, delivery, writer))?;
     Ok(end)
+}
+
+fn in_message(row: &rusqlite::Row<'_>) -> Result<Option<Delivery>, Fault> {
+    let row = &mut Take::new(message::TABLE, row);
+    let lasting = MessageRow::read(row)?;
+    let message_gone = lasting.verified.is_none();
+    Ok(lasting.read_delivery(row)?.map(|delivery| Delivery { message_gone, ..delivery }))
 }
 
 /// Those that lie by themselves; there are few.
@@ -76,7 +81,7 @@ fn apart(connection: &Connection, shard: ShardId) -> Result<Vec<Delivery>, Fault
     let mut found = find.query([shard.0])?;
     let mut deliveries = Vec::new();
     while let Some(row) = found.next()? {
-        if let Row::Delivery(delivery) = Kind::Delivery.read(row)? {
+        if let Some(Row::Delivery(delivery)) = if_sound(Kind::Delivery.read(row))? {
             deliveries.push(Arc::unwrap_or_clone(delivery));
         }
     }

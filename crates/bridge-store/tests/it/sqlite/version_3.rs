@@ -45,3 +45,24 @@ async fn what_has_ended_in_a_database_of_version_3_is_looked_at_at_once() {
     assert!(report.is_sound(), "{report:?}");
     assert_eq!(report.schema, 4);
 }
+
+#[tokio::test]
+async fn a_damaged_row_of_what_has_ended_stays_and_the_rest_is_brought_up_to_date() {
+    for damage in
+        ["UPDATE message SET type = 'x' WHERE seq = 1", "UPDATE message SET attempt = 77 WHERE seq = 1"]
+    {
+        let directory = Directory::new();
+        directory.connect().execute_batch(DUMP).unwrap();
+        directory.connect().execute_batch(damage).unwrap();
+        for _ in 0..2 {
+            let store = directory.open().unwrap();
+            let owner = acquire(&store).await.unwrap();
+            assert_eq!(deliveries(store.load(&owner, None).await.unwrap()).len(), 3);
+            let index = Index::Retiring { after: None, until: Timestamp::default() };
+            let ended = deliveries(store.scan(SHARD, index, 100).await.unwrap());
+            assert_eq!(ended.iter().map(|delivery| delivery.seq.0).collect::<Vec<_>>(), [2, 3, 6]);
+        }
+        let report = verify(directory.0.path()).unwrap();
+        assert_eq!((report.schema, report.findings.len()), (4, 1), "{report:?}");
+    }
+}
