@@ -1,7 +1,7 @@
 //! Rows in memory: for tests, and for embedders whose messages need not outlive the process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -59,11 +59,16 @@ struct Shard {
     /// When it was last acquired.
     since: Timestamp,
     rows: BTreeMap<RowKey, Row>,
+    /// Deliveries by when they are to be looked at.
+    retiring: BTreeSet<Due>,
     log: BTreeMap<Seq, Event>,
     /// The last place taken in it, and up to which only events of sessions are left.
     head: Seq,
     floor: Seq,
 }
+
+/// When a delivery is to be looked at, its place, and which one it is.
+type Due = (Timestamp, Seq, DeliveryId);
 
 impl MemoryStore {
     /// An empty store.
@@ -98,10 +103,12 @@ impl Shard {
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Put(row) => {
-                self.rows.insert(row.key(), row.clone());
+                let before = self.rows.insert(row.key(), row.clone());
+                self.set_due(before.as_ref(), due(row));
             }
             Change::Delete(key) => {
-                self.rows.remove(key);
+                let before = self.rows.remove(key);
+                self.set_due(before.as_ref(), None);
             }
             Change::Append(event) => {
                 // What was trimmed comes back no more, if its batch does.
@@ -110,17 +117,31 @@ impl Shard {
                 }
                 self.head = self.head.max(event.seq);
             }
-            Change::Trim(scope, up_to) => {
-                let goes = |event: &Event| match scope {
-                    Scope::All => event.session.is_none(),
-                    Scope::Session(_) => scope.contains(event),
-                };
-                self.log.retain(|seq, event| seq > up_to || !goes(event));
-                if *scope == Scope::All {
-                    self.floor = self.floor.max(*up_to);
-                }
-            }
+            Change::Trim(scope, up_to) => self.trim(*scope, *up_to),
             other => unreachable!("a change this version does not know: {other:?}"),
+        }
+    }
+
+    fn set_due(&mut self, before: Option<&Row>, due_now: Option<Due>) {
+        if let Some(before) = before.and_then(due) {
+            self.retiring.remove(&before);
+        }
+        self.retiring.extend(due_now);
+    }
+
+    /// Removes events up to a place. Below the floor only those of sessions are left.
+    fn trim(&mut self, scope: Scope, up_to: Seq) {
+        let (first, goes): (_, fn(&Event, Scope) -> bool) = match scope {
+            Scope::All => (self.floor.next(), |event, _| event.session.is_none()),
+            Scope::Session(_) => (Seq::ZERO, |event, scope| scope.contains(event)),
+        };
+        let old = self.log.range(first..).take_while(|(seq, _)| **seq <= up_to);
+        let old: Vec<Seq> = old.filter(|(_, event)| goes(event, scope)).map(|(seq, _)| *seq).collect();
+        for seq in old {
+            self.log.remove(&seq);
+        }
+        if scope == Scope::All {
+            self.floor = self.floor.max(up_to);
         }
     }
 
@@ -293,21 +314,20 @@ fn deliveries(shard: &Shard, wanted: impl Fn(&Delivery) -> bool, first: First, l
     found.into_iter().take(limit).map(|delivery| Row::Delivery(Arc::new(delivery.clone()))).collect()
 }
 
+/// When a row is to be looked at.
+fn due(row: &Row) -> Option<Due> {
+    match row {
+        Row::Delivery(delivery) => Some((delivery.retire_at?, delivery.seq, delivery.id)),
+        _ => None,
+    }
+}
+
 /// Soonest first.
 fn retiring(shard: &Shard, after: Option<(Timestamp, Seq)>, until: Timestamp, limit: usize) -> Vec<Row> {
-    let mut found: Vec<_> = shard
-        .rows
-        .values()
-        .filter_map(|row| match row {
-            Row::Delivery(delivery) => {
-                Some((delivery.retire_at.filter(|at| *at <= until)?, delivery.seq, row))
-            }
-            _ => None,
-        })
-        .collect();
-    found.retain(|(at, seq, _)| after.is_none_or(|after| (*at, *seq) > after));
-    found.sort_unstable_by_key(|(at, seq, _)| (*at, *seq));
-    found.into_iter().take(limit).map(|(_, _, row)| row.clone()).collect()
+    let (at, behind) = after.map_or((Timestamp::default(), Seq::ZERO), |(at, seq)| (at, seq.next()));
+    let due = shard.retiring.range((at, behind, DeliveryId(0))..).take_while(|(at, ..)| *at <= until);
+    let rows = due.filter_map(|(_, _, id)| shard.rows.get(&RowKey::Delivery(*id)));
+    rows.take(limit).cloned().collect()
 }
 
 /// Closed first, first.
