@@ -76,7 +76,7 @@ impl Delivery {
         !self.state.is_terminal()
     }
 
-    /// When it ended, if that is known: nobody notes when one is withdrawn.
+    /// When it ended, if that is known: of one that was withdrawn nobody noted it once.
     pub fn ended_at(&self) -> Option<Timestamp> {
         let Receipts { settled, read, dead, .. } = self.receipts;
         [settled, read, dead].into_iter().flatten().next()
@@ -335,6 +335,6 @@ pub struct Receipts {
     pub settled: Option<Timestamp>,
     /// Its reader has passed it.
     pub read: Option<Timestamp>,
-    /// It was given up.
+    /// It was given up, or withdrawn.
     pub dead: Option<Timestamp>,
 }

@@ -93,7 +93,7 @@ pub struct Receipts {
     /// Its reader has passed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Time>,
-    /// It was given up.
+    /// It was given up, or withdrawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead: Option<Time>,
 }
@@ -194,7 +194,7 @@ impl Attempt {
             core::State::Done if answered.is_some() => (Some("answered"), answered, None),
             core::State::Done => (Some("settled"), settled, None),
             core::State::Dead(_) => (Some("dead"), dead, delivery.last_error.as_ref()),
-            core::State::Cancelled => (Some("cancelled"), None, None),
+            core::State::Cancelled => (Some("cancelled"), dead, None),
         };
         Some(Self {
             attempt: delivery.attempt,

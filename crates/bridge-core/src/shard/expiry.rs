@@ -79,7 +79,10 @@ impl Shard {
     /// Withdraws a delivery.
     pub(super) fn withdraw(&mut self, id: DeliveryId, now: Timestamp, step: &mut Step) {
         let subject = Subject::from(&self.live(id));
-        self.update(id, now, step, |delivery| delivery.state = State::Cancelled);
+        self.update(id, now, step, |delivery| {
+            delivery.state = State::Cancelled;
+            delivery.receipts.dead = Some(now);
+        });
         self.tell(subject, EventKind::Cancelled, now, step);
     }
 

@@ -36,6 +36,7 @@ scripts! {
     expiry,
     extend,
     idempotency,
+    kept_longer,
     keys,
     late,
     lease,

@@ -1,6 +1,6 @@
 //! The numbers of a shard, as a script changes them: with a restart.
 
-use bridge_core::{LateAck, Policy};
+use bridge_core::{LateAck, Policy, Retention, RetentionRule, Retentions};
 
 use super::words::Words;
 
@@ -13,8 +13,14 @@ pub(super) fn changed(policy: Policy, words: &Words<'_>) -> Policy {
         Some(other) => panic!("late_ack={other} is no rule"),
         None => policy.late_ack,
     };
+    let retentions = words.set.get("retention").map(|word| {
+        let found = Retention::ALL.into_iter().find(|known| known.as_str() == *word);
+        let retention = found.unwrap_or_else(|| panic!("{word} is no retention"));
+        Retentions::all(RetentionRule { retention, archive: false })
+    });
     Policy {
         late_ack,
+        retentions: retentions.unwrap_or(policy.retentions),
         max_mailboxes: count("max_mailboxes", policy.max_mailboxes),
         max_pending: count("max_pending", policy.max_pending),
         max_sessions: count("max_sessions", policy.max_sessions),
