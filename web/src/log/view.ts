@@ -356,7 +356,7 @@ function moved(delivery: Known, event: Event): Known {
         receipts: { ...receipts, dead: event.at },
       };
     case "delivery.cancelled":
-      return { ...idle(base), state: "cancelled" };
+      return { ...idle(base), state: "cancelled", receipts: { ...receipts, dead: event.at } };
     default:
       return { ...delivery, as_of: event.seq };
   }
