@@ -16,6 +16,7 @@ const pending: Known = {
   failures: 0,
   receipts: { accepted: time(0) },
   cancel_requested: false,
+  message_gone: false,
   as_of: 1,
 };
 const why = (of: Partial<Why>): Why => ({ delivery_id: "dlv_1", state: "pending", reason: "no_consumer", text: "", ...of });

@@ -16,6 +16,7 @@ const known = (of: Partial<Known>): Known => ({
   failures: 0,
   receipts: { accepted: time(0) },
   cancel_requested: false,
+  message_gone: false,
   as_of: 1,
   ...of,
 });

@@ -190,6 +190,7 @@ function accepted(view: View, event: Event): View {
       ...(message.expires_at === undefined ? {} : { expires_at: message.expires_at }),
       receipts: { accepted: event.at },
       cancel_requested: false,
+      message_gone: false,
       as_of: event.seq,
     };
   }
@@ -219,6 +220,7 @@ function redriven(view: View, event: Event): View {
     visible_at: event.at,
     receipts: { accepted: event.at },
     cancel_requested: false,
+    message_gone: false,
     redrive_of: old.id,
     as_of: event.seq,
   };

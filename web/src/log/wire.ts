@@ -75,6 +75,7 @@ export interface Delivery {
   last_error?: string;
   reply_id?: string;
   cancel_requested: boolean;
+  message_gone: boolean;
   redrive_of?: string;
   redriven_as?: string;
   attempts?: Attempt[];

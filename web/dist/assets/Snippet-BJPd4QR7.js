@@ -1,1 +1,0 @@
-import{r as e}from"./index-DdwPP8qz.js";import{t}from"./jsx-runtime-EIAPxkjE.js";var n=t();function r({text:t,label:r,prose:i=!1}){return(0,n.jsxs)(`div`,{className:i?`snippet snippet-prose`:`snippet`,children:[(0,n.jsx)(`pre`,{tabIndex:0,role:`region`,"aria-label":r,children:(0,n.jsx)(`code`,{children:t})}),(0,n.jsx)(e,{text:t})]})}export{r as t};
