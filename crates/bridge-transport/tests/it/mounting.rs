@@ -51,7 +51,7 @@ async fn a_call_of_a_mounted_service_is_logged_by_where_that_is_mounted() {
 #[tokio::test]
 async fn a_problem_of_a_mounted_service_bears_the_id_of_its_request() {
     let failing = service_fn(|request: Request<Body>| async move {
-        let code = if request.uri().path() == "/x" { Code::NotAcceptable } else { Code::Unavailable };
+        let code = if request.uri().path() == "/x" { Code::NotAcceptable } else { Code::Internal };
         let body = serde_json::to_vec(&Problem::new(code).with("more", 7)).unwrap();
         let mut response = Response::new(Full::from(body).map_err(Into::into).boxed_unsync());
         *response.status_mut() = StatusCode::from_u16(code.status()).unwrap();
@@ -63,7 +63,7 @@ async fn a_problem_of_a_mounted_service_bears_the_id_of_its_request() {
     let server = Server::with(|door| door.mount("/x", Mounted::new(failing)), ServeSettings::default()).await;
     assert_eq!(server.get("/x").await.is_problem(406, "not_acceptable")["more"], 7);
     let answer = server.get("/x/fails").await;
-    answer.is_problem(503, "unavailable");
+    answer.is_problem(500, "internal");
     let text = log.text();
     let errors: Vec<_> = text.lines().filter(|line| line.contains("ERROR")).collect();
     assert_eq!(errors.len(), 1, "{errors:?}");
