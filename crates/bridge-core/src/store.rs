@@ -203,14 +203,14 @@ pub enum Change {
     Trim(Scope, Seq),
 }
 
-/// A named order of rows for observers.
+/// A named order of rows for observers. Which rows it has, and in which order, [`place`](Index::place) tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Index {
-    /// Sessions, newest first, older than the one named.
+    /// Sessions by their beginning, newest first.
     Sessions {
-        /// Only those that began before this one.
-        before: Option<SessionId>,
+        /// Only those before this one's beginning, the last of the page before; of equal beginnings those with a smaller id.
+        before: Option<(Timestamp, SessionId)>,
     },
     /// Messages of a session, newest first, each followed by its first delivery if there is one. The limit is of messages.
     Messages {
@@ -260,6 +260,86 @@ pub enum Index {
         /// Only those after this one, the last of the page before.
         after: Option<RowKey>,
     },
+}
+
+/// Where a row stands in an index. Places of one index are in its order, or in the reverse.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(At);
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum At {
+    Session(Timestamp, SessionId),
+    Event(Seq),
+    Due(Timestamp, Seq),
+    Forgotten(Timestamp, IdempotencyScope),
+    Row(RowKey),
+}
+
+impl Index {
+    /// Where a row stands in this index; none if it has no place there.
+    ///
+    /// A store that looks through its rows needs no more than this. One with indexes of its own says the same in its own
+    /// words, and the conformance suite compares.
+    ///
+    /// # Example
+    /// ```
+    /// use bridge_core::{First, Index, Name, Reader, Row, Seq, SessionId};
+    ///
+    /// let reader = |name| {
+    ///     Row::Reader(Reader { session: SessionId(1), name: Name::from_static(name), place: Seq(7) })
+    /// };
+    /// let index = Index::Readers { session: SessionId(1) };
+    /// assert_eq!(index.first(), First::Oldest);
+    /// assert!(index.place(&reader("phone")) < index.place(&reader("tab")));
+    /// assert_eq!(Index::Readers { session: SessionId(2) }.place(&reader("tab")), None);
+    /// ```
+    pub fn place(&self, row: &Row) -> Option<Place> {
+        let (at, is_in) = match (self, row) {
+            (Self::Sessions { before }, Row::Session(session)) => {
+                let at = (session.created_at, session.id);
+                (At::Session(at.0, at.1), before.is_none_or(|before| at < before))
+            }
+            (Self::Messages { session, before }, Row::Message(message)) => {
+                let is_earlier = before.is_none_or(|before| message.seq < before);
+                (At::Event(message.seq), message.session == Some(*session) && is_earlier)
+            }
+            (Self::Deliveries { state, mailbox, from, to, .. }, Row::Delivery(delivery)) => {
+                let is_of = mailbox.as_ref().is_none_or(|mailbox| delivery.mailbox == *mailbox);
+                let is_meant = delivery.state.kind() == *state && is_of;
+                (At::Event(delivery.seq), is_meant && (*from..*to).contains(&delivery.seq))
+            }
+            (Self::IdempotencyBefore(time), Row::Idempotency(record)) => {
+                (At::Forgotten(record.expires_at, record.scope.clone()), record.expires_at < *time)
+            }
+            (Self::Retiring { after, until }, Row::Delivery(delivery)) => {
+                let at = (delivery.retire_at?, delivery.seq);
+                (At::Due(at.0, at.1), Some(at) > *after && at.0 <= *until)
+            }
+            (Self::ClosedSessions { after, until }, Row::Session(session)) => {
+                let at = (session.closed_at?, session.id);
+                (At::Session(at.0, at.1), Some(at) > *after && at.0 <= *until)
+            }
+            (Self::Readers { session }, Row::Reader(reader)) => {
+                (At::Row(row.key()), reader.session == *session)
+            }
+            (Self::Live { after }, row) => {
+                let key = row.key();
+                let is_in = row.is_live() && Some(&key) > after.as_ref();
+                (At::Row(key), is_in)
+            }
+            _ => return None,
+        };
+        is_in.then_some(Place(at))
+    }
+
+    /// Which of its rows come first.
+    pub const fn first(&self) -> First {
+        match self {
+            Self::Sessions { .. } | Self::Messages { .. } => First::Newest,
+            Self::Deliveries { first, .. } => *first,
+            _ => First::Oldest,
+        }
+    }
 }
 
 /// Which end of an index comes first.

@@ -44,6 +44,13 @@ impl Bridge {
     /// # Errors
     /// A [`Fault`].
     pub async fn sessions(&self, before: Option<SessionId>, limit: usize) -> Result<Vec<SessionView>, Fault> {
+        let before = match before {
+            None => None,
+            Some(id) => match self.stored(RowKey::Session(id)).await? {
+                Some(Row::Session(session)) => Some((session.created_at, id)),
+                _ => return Ok(Vec::new()),
+            },
+        };
         let rows = self.scan(Index::Sessions { before }, limit).await?;
         let mut views = Vec::with_capacity(rows.len());
         for row in rows {

@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_core::{
-    Change, Delivery, DeliveryId, Event, First, Handshake, HandshakeStore, IdempotencyScope, Index, LogPage,
-    Message, NodeId, Ownership, Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, Timestamp,
+    Change, Delivery, DeliveryId, Event, First, Handshake, HandshakeStore, Index, LogPage, MessageId, NodeId,
+    Ownership, Row, RowKey, Scope, Seq, ShardId, Store, StoreError, Timestamp,
 };
 
 use crate::error::{fenced, taken};
@@ -159,17 +159,22 @@ impl Shard {
         rows.filter(|row| row.is_live()).take(limit).cloned().collect()
     }
 
-    fn messages_of(&self, session: SessionId) -> Vec<&Arc<Message>> {
-        let mut messages: Vec<_> = self
-            .rows
-            .values()
-            .filter_map(|row| match row {
-                Row::Message(message) if message.session == Some(session) => Some(message),
-                _ => None,
-            })
-            .collect();
-        messages.sort_unstable_by_key(|message| message.seq);
-        messages
+    /// The rows of an index, in its order.
+    fn listed(&self, index: &Index) -> impl Iterator<Item = &Row> {
+        let placed = self.rows.values().filter_map(|row| Some((index.place(row)?, row)));
+        let mut placed: Vec<_> = placed.collect();
+        placed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        if index.first() == First::Newest {
+            placed.reverse();
+        }
+        placed.into_iter().map(|(_, row)| row)
+    }
+
+    fn first_delivery(&self, message: MessageId) -> Option<Arc<Delivery>> {
+        match self.rows.get(&RowKey::Delivery(DeliveryId::of(message, 0)))? {
+            Row::Delivery(delivery) => Some(Arc::clone(delivery)),
+            _ => None,
+        }
     }
 }
 
@@ -210,39 +215,19 @@ impl Store for MemoryStore {
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
         let kept = self.kept();
         let Some(shard) = kept.shards.get(&shard) else { return Ok(Vec::new()) };
-        Ok(match index {
-            Index::Sessions { before } => sessions(shard, before, limit),
-            Index::Messages { session, before } => {
-                let messages = shard.messages_of(session).into_iter().rev();
-                let older = messages.filter(|message| before.is_none_or(|before| message.seq < before));
-                page::fill(older.take(limit).map(|message| {
-                    let first = shard.rows.get(&RowKey::Delivery(DeliveryId::of(message.id, 0)));
-                    let first = first.and_then(|row| match row {
-                        Row::Delivery(delivery) => Some(Arc::clone(delivery)),
-                        _ => None,
-                    });
-                    Ok((Arc::clone(message), first))
-                }))?
+        match index {
+            Index::Live { after } => Ok(shard.live(after, limit)),
+            Index::Retiring { after, until } => Ok(retiring(shard, after, until, limit)),
+            Index::Messages { .. } => {
+                page::fill(shard.listed(&index).take(limit).filter_map(|row| match row {
+                    Row::Message(message) => {
+                        Some(Ok((Arc::clone(message), shard.first_delivery(message.id))))
+                    }
+                    _ => None,
+                }))
             }
-            Index::Deliveries { state, mailbox, from, to, first } => {
-                let wanted = |delivery: &Delivery| {
-                    delivery.state.kind() == state
-                        && mailbox.as_ref().is_none_or(|mailbox| delivery.mailbox == *mailbox)
-                        && (from..to).contains(&delivery.seq)
-                };
-                deliveries(shard, wanted, first, limit)
-            }
-            Index::IdempotencyBefore(time) => forgotten(shard, time, limit),
-            Index::Retiring { after, until } => retiring(shard, after, until, limit),
-            Index::ClosedSessions { after, until } => closed(shard, after, until, limit),
-            Index::Readers { session } => {
-                let readers = shard.rows.values();
-                let of_it = |row: &&Row| matches!(row, Row::Reader(reader) if reader.session == session);
-                readers.filter(of_it).take(limit).cloned().collect()
-            }
-            Index::Live { after } => shard.live(after, limit),
-            other => unreachable!("an index this version does not know: {other:?}"),
-        })
+            index => Ok(shard.listed(&index).take(limit).cloned().collect()),
+        }
     }
 
     async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError> {
@@ -274,46 +259,6 @@ impl Store for MemoryStore {
     }
 }
 
-/// Newest first; of those that began together the greater id first.
-fn sessions(shard: &Shard, before: Option<SessionId>, limit: usize) -> Vec<Row> {
-    let began = |id| match shard.rows.get(&RowKey::Session(id)) {
-        Some(Row::Session(session)) => Some((session.created_at, id)),
-        _ => None,
-    };
-    let end = before.map(began);
-    let mut sessions: Vec<_> = shard
-        .rows
-        .values()
-        .filter_map(|row| match row {
-            Row::Session(session) => Some((session.created_at, session.id)),
-            _ => None,
-        })
-        .filter(|place| end.is_none_or(|end| end.is_some_and(|end| *place < end)))
-        .collect();
-    sessions.sort_unstable_by(|a, b| b.cmp(a));
-    sessions
-        .into_iter()
-        .take(limit)
-        .filter_map(|(_, id)| shard.rows.get(&RowKey::Session(id)).cloned())
-        .collect()
-}
-
-fn deliveries(shard: &Shard, wanted: impl Fn(&Delivery) -> bool, first: First, limit: usize) -> Vec<Row> {
-    let mut found: Vec<&Delivery> = shard
-        .rows
-        .values()
-        .filter_map(|row| match row {
-            Row::Delivery(delivery) if wanted(delivery) => Some(&**delivery),
-            _ => None,
-        })
-        .collect();
-    found.sort_unstable_by_key(|delivery| delivery.seq);
-    if first == First::Newest {
-        found.reverse();
-    }
-    found.into_iter().take(limit).map(|delivery| Row::Delivery(Arc::new(delivery.clone()))).collect()
-}
-
 /// When a row is to be looked at.
 fn due(row: &Row) -> Option<Due> {
     match row {
@@ -328,36 +273,6 @@ fn retiring(shard: &Shard, after: Option<(Timestamp, Seq)>, until: Timestamp, li
     let due = shard.retiring.range((at, behind, DeliveryId(0))..).take_while(|(at, ..)| *at <= until);
     let rows = due.filter_map(|(_, _, id)| shard.rows.get(&RowKey::Delivery(*id)));
     rows.take(limit).cloned().collect()
-}
-
-/// Closed first, first.
-fn closed(shard: &Shard, after: Option<(Timestamp, SessionId)>, until: Timestamp, limit: usize) -> Vec<Row> {
-    let mut found: Vec<_> = shard
-        .rows
-        .values()
-        .filter_map(|row| match row {
-            Row::Session(session) => Some((session.closed_at.filter(|at| *at <= until)?, session.id, row)),
-            _ => None,
-        })
-        .filter(|(at, id, _)| Some((*at, *id)) > after)
-        .collect();
-    found.sort_unstable_by_key(|(at, id, _)| (*at, *id));
-    found.into_iter().take(limit).map(|(_, _, row)| row.clone()).collect()
-}
-
-/// Soonest forgotten first.
-fn forgotten(shard: &Shard, time: Timestamp, limit: usize) -> Vec<Row> {
-    let mut records: Vec<(Timestamp, &IdempotencyScope)> = shard
-        .rows
-        .values()
-        .filter_map(|row| match row {
-            Row::Idempotency(record) if record.expires_at < time => Some((record.expires_at, &record.scope)),
-            _ => None,
-        })
-        .collect();
-    records.sort_unstable();
-    let keys = records.into_iter().take(limit).map(|(_, scope)| RowKey::Idempotency(scope.clone()));
-    keys.filter_map(|key| shard.rows.get(&key).cloned()).collect()
 }
 
 #[async_trait]

@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    iter,
     ops::Bound::{Excluded, Unbounded},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -85,40 +84,25 @@ impl Image {
         Ok(())
     }
 
-    fn live(&self, after: Option<&RowKey>, limit: usize) -> Vec<Row> {
-        let later = self.rows.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(_, row)| &**row);
-        later.filter(|row| row.is_live()).take(limit).cloned().collect()
-    }
-
-    /// At most `limit` of the rows that have a `place`, by their places.
-    fn listed<P: Ord>(&self, place: impl Fn(&Row) -> Option<P>, first: First, limit: usize) -> Vec<Row> {
-        let placed = self.rows.values().filter_map(|row| Some((place(row)?, row)));
-        let mut placed: Vec<_> = placed.collect();
-        placed.sort_by(|(a, _), (b, _)| if first == First::Oldest { a.cmp(b) } else { b.cmp(a) });
-        // Large contents end a page early, behind the message that made it large.
+    /// A page of an index. Each message is followed by its first delivery, and large ones end the page early.
+    fn page(&self, index: &Index, limit: usize) -> Vec<Row> {
+        let mut placed: Vec<_> =
+            self.rows.values().filter_map(|row| Some((index.place(row)?, row))).collect();
+        placed.sort_by(|(a, _), (b, _)| if index.first() == First::Oldest { a.cmp(b) } else { b.cmp(a) });
+        let mut page = Vec::new();
         let mut bytes = 0;
-        let fits = |row: &&Arc<Row>| {
-            let fits = bytes < SCAN_BYTES;
-            bytes += if let Row::Message(message) = &***row { message.payload.len() } else { 0 };
-            fits
-        };
-        placed
-            .into_iter()
-            .map(|(_, row)| row)
-            .take(limit)
-            .take_while(fits)
-            .map(|row| (**row).clone())
-            .collect()
-    }
-
-    /// A message, and its first delivery if there is one.
-    fn with_delivery(&self, row: Row) -> impl Iterator<Item = Row> {
-        let first = match &row {
-            Row::Message(message) => self.rows.get(&RowKey::Delivery(DeliveryId::of(message.id, 0))),
-            _ => None,
-        };
-        let first = first.map(|row| (**row).clone());
-        iter::once(row).chain(first)
+        for (_, row) in placed.into_iter().take(limit) {
+            page.push((**row).clone());
+            if let Row::Message(message) = &**row {
+                bytes += message.payload.len();
+                let first = self.rows.get(&RowKey::Delivery(DeliveryId::of(message.id, 0)));
+                page.extend(first.map(|first| (**first).clone()));
+            }
+            if bytes >= SCAN_BYTES {
+                break;
+            }
+        }
+        page
     }
 }
 
@@ -148,7 +132,7 @@ impl Store for Snapshots {
     }
 
     async fn load(&self, owner: &Ownership, after: Option<RowKey>) -> Result<Vec<Row>, StoreError> {
-        Ok(self.image(owner.shard).of(owner)?.live(after.as_ref(), PAGE))
+        Ok(self.image(owner.shard).of(owner)?.page(&Index::Live { after }, PAGE))
     }
 
     async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
@@ -157,72 +141,7 @@ impl Store for Snapshots {
     }
 
     async fn scan(&self, shard: ShardId, index: Index, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let image = self.image(shard);
-        Ok(match index {
-            Index::Live { after } => image.live(after.as_ref(), limit),
-            Index::Sessions { before } => {
-                let place = |row: &Row| match row {
-                    Row::Session(session) => Some((session.created_at, session.id)),
-                    _ => None,
-                };
-                let end = before.map(|id| image.rows.get(&RowKey::Session(id)).and_then(|row| place(row)));
-                let earlier = |row: &Row| place(row).filter(|at| end.is_none_or(|end| Some(*at) < end));
-                image.listed(earlier, First::Newest, limit)
-            }
-            Index::Messages { session, before } => {
-                let place = |row: &Row| match row {
-                    Row::Message(message) if message.session == Some(session) => Some(message.seq),
-                    _ => None,
-                };
-                let earlier = |row: &Row| place(row).filter(|seq| before.is_none_or(|before| *seq < before));
-                let messages = image.listed(earlier, First::Newest, limit);
-                messages.into_iter().flat_map(|row| image.with_delivery(row)).collect()
-            }
-            Index::Deliveries { state, mailbox, from, to, first } => {
-                let place = |row: &Row| match row {
-                    Row::Delivery(delivery)
-                        if delivery.state.kind() == state
-                            && mailbox.as_ref().is_none_or(|mailbox| delivery.mailbox == *mailbox) =>
-                    {
-                        Some(delivery.seq)
-                    }
-                    _ => None,
-                };
-                let within = |row: &Row| place(row).filter(|seq| (from..to).contains(seq));
-                image.listed(within, first, limit)
-            }
-            Index::IdempotencyBefore(time) => {
-                let place = |row: &Row| match row {
-                    Row::Idempotency(record) if record.expires_at < time => Some(record.expires_at),
-                    _ => None,
-                };
-                image.listed(place, First::Oldest, limit)
-            }
-            Index::Retiring { after, until } => {
-                let place = |row: &Row| match row {
-                    Row::Delivery(delivery) => Some((delivery.retire_at?, delivery.seq)),
-                    _ => None,
-                };
-                let due = |row: &Row| place(row).filter(|at| Some(*at) > after && at.0 <= until);
-                image.listed(due, First::Oldest, limit)
-            }
-            Index::ClosedSessions { after, until } => {
-                let place = |row: &Row| match row {
-                    Row::Session(session) => Some((session.closed_at?, session.id)),
-                    _ => None,
-                };
-                let due = |row: &Row| place(row).filter(|at| Some(*at) > after && at.0 <= until);
-                image.listed(due, First::Oldest, limit)
-            }
-            Index::Readers { session } => {
-                let place = |row: &Row| match row {
-                    Row::Reader(reader) if reader.session == session => Some(reader.name.clone()),
-                    _ => None,
-                };
-                image.listed(place, First::Oldest, limit)
-            }
-            _ => return Err(error(StoreErrorKind::TooNew, "this index is not known here")),
-        })
+        Ok(self.image(shard).page(&index, limit))
     }
 
     async fn commit(&self, owner: &Ownership, changes: &[Change]) -> Result<(), StoreError> {

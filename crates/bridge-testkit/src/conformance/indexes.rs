@@ -25,7 +25,7 @@ pub async fn sessions_are_listed_newest_first(harness: impl StoreHarness) {
     put(&store, &elsewhere, &[Row::Session(samples::session(8))]).await;
 
     let newest_first: Vec<Row> = sessions.into_iter().rev().collect();
-    let from = |n| Index::Sessions { before: Some(samples::session_id(n)) };
+    let from = |n| Index::Sessions { before: Some((samples::session(n).created_at, samples::session_id(n))) };
     assert_eq!(scan(&store, Index::Sessions { before: None }, 3).await, newest_first[..3]);
     assert_eq!(scan(&store, from(5), 3).await, newest_first[3..6]);
     assert_eq!(scan(&store, from(2), 3).await, newest_first[6..]);
@@ -46,7 +46,7 @@ pub async fn sessions_are_listed_by_their_beginning(harness: impl StoreHarness) 
     ];
     put(&store, &owner, &listed).await;
     assert_eq!(scan(&store, Index::Sessions { before: None }, 10).await, listed);
-    let before = Index::Sessions { before: Some(samples::session_id(7)) };
+    let before = Index::Sessions { before: Some((samples::at(5), samples::session_id(7))) };
     assert_eq!(scan(&store, before, 10).await, listed[2..]);
 }
 

@@ -45,11 +45,10 @@ pub(in crate::sqlite) fn scan(
         Index::Sessions { before: None } => {
             select(Kind::Session, "TRUE ORDER BY created_at DESC, id DESC", &[])
         }
-        Index::Sessions { before: Some(session) } => select(
+        Index::Sessions { before: Some((began, session)) } => select(
             Kind::Session,
-            "(created_at, id) < (SELECT created_at, id FROM session WHERE shard = ?1 AND id = ?3)
-             ORDER BY created_at DESC, id DESC",
-            &[&session.0.to_be_bytes()],
+            "(created_at, id) < (?3, ?4) ORDER BY created_at DESC, id DESC",
+            &[&millis(*began), &session.0.to_be_bytes()],
         ),
         Index::Messages { session, before } => {
             let span = shard.span(id);
