@@ -341,8 +341,11 @@ impl Sim {
             let parked = self.parked.get(call).map(|(receive, _)| Command::Receive(receive.clone()));
             let Some(command) = asked.map(|(command, _)| command).or(parked.as_ref()) else { continue };
             let newest = asked.and_then(|(_, newest)| *newest);
-            if alone && let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer) {
-                self.oracle.in_turn_of_all(&self.world, receive, &received.granted)?;
+            if alone
+                && let (Command::Receive(receive), Answer::Received(Ok(received))) = (command, answer)
+                && let Some(left) = self.what_is_left(*call, receive)
+            {
+                self.oracle.in_turn_of_all(&self.world, &left, &received.granted)?;
             }
             self.oracle.answered(&self.world, command, answer, newest)?;
             if alone {
