@@ -77,13 +77,15 @@ fn is_whole(file: &mut impl Read) -> bool {
 
 /// Whether a member begins somewhere behind the first byte.
 fn has_head_behind(file: &mut impl Read) -> io::Result<bool> {
-    let mut bytes = BufReader::new(file).bytes().skip(1);
     let mut head = [0; HEAD];
-    bytes.try_fold(false, |found, byte| {
+    for byte in BufReader::new(file).bytes().skip(1) {
         head.rotate_left(1);
         head[HEAD - 1] = byte?;
-        Ok(found || is_head(&head))
-    })
+        if is_head(&head) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn damaged(what: &str) -> io::Error {
