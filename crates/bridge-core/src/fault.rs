@@ -104,6 +104,8 @@ faults! {
     RedrivenGoes breaks "I12",
     /// Of a conversation that goes, events go that the rest of the log still has beside them.
     SessionTrimmed breaks "I10",
+    /// An answer to nobody goes with the first of several messages that it answers.
+    AnswerAlone breaks "I12",
 }
 
 static PLANTED: AtomicUsize = AtomicUsize::new(usize::MAX);

@@ -28,6 +28,20 @@ impl Shard {
         Some(now + self.policy.kept(delivery)?)
     }
 
+    /// Keeps what one answer has ended for the longest of their times: an answer that goes to nobody has no time of its own, and
+    /// goes with the first of them.
+    pub(super) fn keep_together(&mut self, answered: &[DeliveryId], step: &mut Step) {
+        let ended: Vec<Delivery> = answered.iter().filter_map(|id| self.find(*id)).collect();
+        let never = ended.iter().any(|delivery| delivery.retire_at.is_none());
+        let longest = ended.iter().filter_map(|delivery| delivery.retire_at).max().filter(|_| !never);
+        for mut delivery in ended {
+            if delivery.retire_at != longest {
+                delivery.retire_at = longest;
+                self.rewrite(delivery, step);
+            }
+        }
+    }
+
     /// The rows that tell whether a delivery can go, and those that go with it.
     pub(super) fn name_retired(&self, id: DeliveryId, keys: &mut Vec<RowKey>) {
         keys.push(RowKey::Delivery(id));

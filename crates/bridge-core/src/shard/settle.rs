@@ -1,6 +1,6 @@
 //! Judging a token, and what its holder says with it.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 use core::{iter, time::Duration};
 
 use super::{
@@ -303,6 +303,7 @@ impl Shard {
         let holder = delivery.grant.as_ref().map(|grant| &grant.consumer).filter(|holder| holder.named);
         let holder = holder.map(|holder| holder.name.clone());
         let (to, route) = self.way_back(&delivery, now, step);
+        let to_nobody = matches!(route, Route::Nowhere);
         let from = reply.from.or(holder).unwrap_or_else(|| Name::from_static("agent"));
         let publish = Publish {
             verified: reply.verified,
@@ -315,12 +316,14 @@ impl Shard {
         settled.reply = Some(reply.id);
         settled.published = Some(self.accept(Author::Sender, publish, route, now, step));
         self.finish(settled.delivery, OutcomeKind::Answer, Some(answer), now, step);
+        let mut answered = vec![settled.delivery];
         for (position, proof) in covers.iter().enumerate() {
             match self.judge_cover(proof, &delivery, reply.fingerprint, now) {
                 Ok(Worth::Good(id)) => {
                     self.recall(proof, now);
                     self.see(id, now, step);
                     self.finish(id, OutcomeKind::Answer, Some(answer), now, step);
+                    answered.push(id);
                 }
                 Ok(Worth::Repeated(id))
                     if self.find(id).is_some_and(|covered| covered.reply == Some(reply.id)) => {}
@@ -331,6 +334,9 @@ impl Shard {
                 }
                 Err(error) => settled.not_covered.push(NotCovered { position, error }),
             }
+        }
+        if to_nobody && !fault!(AnswerAlone) {
+            self.keep_together(&answered, step);
         }
     }
 

@@ -1,11 +1,11 @@
 //! What may be removed, and when: rows, and events of the log.
 
 use bridge_core::{
-    Address, Answer, Class, Command, Delivery, DeliveryId, Message, Row, RowKey, Scope, SessionId, State,
-    Timestamp,
+    Address, Answer, Class, Command, Delivery, DeliveryId, Message, MessageId, Row, RowKey, Scope, SessionId,
+    State, Timestamp,
 };
 
-use super::{Oracle, Violation, hold, log::delivery};
+use super::{Oracle, Violation, hold, log};
 use crate::world::{Outcome, World};
 
 impl Oracle {
@@ -40,15 +40,30 @@ impl Oracle {
         }
         match self.newest_of(world, outcome, DeliveryId::of(message.id, 0)) {
             Some(newest) => self.has_passed(world, &newest),
-            // It went to nobody: then it goes with what it is the answer to.
-            None => outcome.replaced.iter().any(|(key, before)| match before {
-                Some(Row::Delivery(before)) if before.reply == Some(message.id) => {
-                    let answered = RowKey::Message(before.message);
-                    *key != answered && world.disk().look(&answered).is_none()
-                }
-                _ => false,
-            }),
+            None => self.reply_may_go(world, outcome, message.id),
         }
+    }
+
+    /// An answer that went to nobody goes when nothing that it answers is kept.
+    pub(super) fn reply_may_go(&self, world: &World, outcome: &Outcome, reply: MessageId) -> bool {
+        let mut answered = self.answered_by(world, outcome, reply).peekable();
+        answered.peek().is_some() && answered.all(|answered| self.has_passed(world, &answered))
+    }
+
+    /// The deliveries that an answer has ended, as they are or as they were before the step.
+    fn answered_by<'a>(
+        &self,
+        world: &'a World,
+        outcome: &'a Outcome,
+        reply: MessageId,
+    ) -> impl Iterator<Item = Delivery> + 'a {
+        let removed = outcome.replaced.iter().filter(|(key, _)| world.disk().look(key).is_none());
+        let removed = removed.filter_map(|(_, before)| match before {
+            Some(Row::Delivery(before)) => Some(&**before),
+            _ => None,
+        });
+        let answered = world.disk().deliveries().chain(removed);
+        answered.filter(move |delivery| delivery.reply == Some(reply)).cloned()
     }
 
     fn delivery_may_go(&self, world: &World, outcome: &Outcome, gone: &Delivery) -> bool {
@@ -64,7 +79,7 @@ impl Oracle {
     /// The last delivery that redrives have made of this one, as it is or as it was before the step.
     fn newest_of(&self, world: &World, outcome: &Outcome, id: DeliveryId) -> Option<Delivery> {
         let find = |id| {
-            let row = delivery(world.disk(), id).cloned();
+            let row = log::delivery(world.disk(), id).cloned();
             row.or_else(|| match outcome.before(&RowKey::Delivery(id)) {
                 Some(Row::Delivery(before)) => Some((**before).clone()),
                 _ => None,
@@ -80,7 +95,9 @@ impl Oracle {
             State::Dead(_) => kept.max(self.policy.dead_letters),
             _ => kept,
         };
-        delivery.state.is_terminal() && self.ended(delivery).is_some_and(|at| at + kept <= world.now())
+        // What is not known to have ended has ended in this step.
+        let ended = self.ended(delivery).unwrap_or(world.now());
+        delivery.state.is_terminal() && ended + kept <= world.now()
     }
 
     fn ended(&self, delivery: &Delivery) -> Option<Timestamp> {
@@ -96,13 +113,27 @@ impl Oracle {
         session.closed_at.is_some_and(|at| at + ttl <= world.now())
     }
 
+    /// The deliveries that share an answer with this one that goes to nobody.
+    fn with_it<'a>(&self, world: &'a World, delivery: &'a Delivery) -> impl Iterator<Item = &'a Delivery> {
+        let disk = world.disk();
+        let to_nobody = delivery.reply.filter(|reply| {
+            let message = disk.look(&RowKey::Message(*reply)).is_some();
+            message && log::delivery(disk, DeliveryId::of(*reply, 0)).is_none()
+        });
+        to_nobody
+            .into_iter()
+            .flat_map(|reply| disk.deliveries().filter(move |with| with.reply == Some(reply)))
+    }
+
     /// What is live has its message, and what has ended is removed some time, unless something else keeps it.
     pub(super) fn is_kept(&self, world: &World, delivery: &Delivery) -> Result<(), Violation> {
         let id = delivery.id;
         let stays = match delivery.mailbox {
             Address::Session(..) => true,
             _ => {
-                let forever = self.policy.retentions.of(&delivery.kind).retention.time().is_none();
+                let is_kept = |kind| self.policy.retentions.of(kind).retention.time().is_none();
+                let forever =
+                    is_kept(&delivery.kind) || self.with_it(world, delivery).any(|with| is_kept(&with.kind));
                 delivery.is_live() || delivery.redriven_as.is_some() || (forever && !delivery.message_gone)
             }
         };
@@ -142,7 +173,7 @@ impl Oracle {
         if let (Command::Retire(ids), Answer::Retired(0)) = (command, answer) {
             let due = ids
                 .iter()
-                .filter_map(|id| delivery(world.disk(), *id))
+                .filter_map(|id| log::delivery(world.disk(), *id))
                 .find(|delivery| delivery.retire_at.is_some_and(|at| at <= world.now()));
             hold!("I6", due.is_none(), "{due:?} is due, and was not removed");
         }
