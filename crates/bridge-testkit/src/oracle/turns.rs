@@ -23,6 +23,8 @@ pub(super) struct Lingers {
     offer: Vec<DeliveryId>,
     /// How much its consumer holds.
     held: usize,
+    /// With how much it would be content, if that can be told.
+    enough: Option<usize>,
 }
 
 impl Lingers {
@@ -54,13 +56,17 @@ impl Oracle {
             } else {
                 let held = self.hands.get(&receive.consumer).map_or(0, BTreeSet::len);
                 let before = self.lingers.get(&call).filter(|before| before.is_there(&offer));
-                if let Some(before) = before.filter(|before| held == 0 && before.held == 0)
+                let enough = self.enough(world, receive);
+                // Other limits of one mailbox change what is enough, and wake nobody for what lies in another.
+                if let (Some(before), Some(enough)) =
+                    (before.filter(|before| before.enough == enough), enough)
+                    && (held, before.held) == (0, 0)
                     && before.offer.len() < offer.len()
                 {
-                    self.not_enough(world, receive, &offer)?;
+                    hold!("I7", offer.len() < enough, "{receive:?} waits for more than {offer:?}");
                 }
                 let since = before.map_or(world.now(), |before| before.since);
-                lingers.insert(call, Lingers { since, offer, held });
+                lingers.insert(call, Lingers { since, offer, held, enough });
                 since
             };
             // It may be waiting for more until then, though others have taken what it has waited with.
@@ -86,18 +92,14 @@ impl Oracle {
         Ok(())
     }
 
-    /// Who waits for more is given as much as it wants at once.
-    fn not_enough(&self, world: &World, receive: &Receive, offer: &[DeliveryId]) -> Result<(), Violation> {
+    /// Who waits for more is given so much at once. One mailbox with less credit may have less to give than it has: then nothing is
+    /// known.
+    fn enough(&self, world: &World, receive: &Receive) -> Option<usize> {
         let credits: Vec<_> =
             receive.mailboxes.iter().filter_map(|mailbox| self.credit(world, mailbox)).collect();
         let most = credits.iter().max().map_or(1, |credit| credit / 2).max(1);
-        let max = most.min(receive.max as usize);
-        // One with less credit may have less to give than it has.
-        if credits.iter().any(|credit| *credit < max) {
-            return Ok(());
-        }
-        hold!("I7", offer.len() < max, "{receive:?} waits for more than {offer:?}");
-        Ok(())
+        let enough = most.min(receive.max as usize);
+        credits.iter().all(|credit| *credit >= enough).then_some(enough)
     }
 
     fn credit(&self, world: &World, mailbox: &Address) -> Option<usize> {
@@ -164,6 +166,8 @@ impl Oracle {
         given: &[(Lease, &Delivery)],
         left: &[DeliveryId],
     ) -> Result<(), Violation> {
+        // Whose delivery goes out as the oldest has had its turn too.
+        let served: BTreeSet<_> = given.iter().map(|(_, given)| (given.priority, &given.key)).collect();
         let mut keys: BTreeMap<(Priority, &Option<Name>), u32> = BTreeMap::new();
         let mut oldest = None;
         for (lease, given) in given {
@@ -184,7 +188,7 @@ impl Oracle {
             let older = oldest.is_some_and(|oldest| left.place < Some(oldest));
             let may = self.has_credit_for(world, receive, left);
             hold!("I8", !older || !may, "{id} is older than what {receive:?} was given as the oldest");
-            let passed = !keys.contains_key(&(left.priority, &left.key));
+            let passed = !served.contains(&(left.priority, &left.key));
             let twice = keys.iter().any(|((priority, _), times)| *priority == left.priority && *times > 1);
             hold!("I8", !(passed && twice), "the key of {id} had no turn, and others had two");
         }
