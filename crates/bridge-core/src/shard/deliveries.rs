@@ -114,6 +114,13 @@ impl Deliveries {
         slot
     }
 
+    /// Notes that the consumer has read what it was given. Nothing is found by that, so it stays where it is.
+    pub(super) fn see(&mut self, id: DeliveryId, now: Timestamp) {
+        let Some((chunk, at)) = self.by_id.get(&id).copied().map(split) else { return };
+        let rest = self.chunks[chunk][at].rest.get_or_insert_default();
+        rest.receipts.seen = Some(now);
+    }
+
     /// Lets go of a delivery.
     pub(super) fn remove(&mut self, id: DeliveryId) {
         let Some(slot) = self.by_id.remove(&id) else { return };

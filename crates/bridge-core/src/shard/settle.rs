@@ -91,16 +91,17 @@ impl Shard {
         }
         self.recall(&settle.proof, now);
         self.see(id, now, step);
+        let Delivery { message, cancel_requested, .. } = self.live(id);
         let mut settled = Settled {
             delivery: id,
-            message: self.live(id).message,
+            message,
             state: State::Leased,
             until: None,
             already_done: false,
             reply: None,
             published: None,
             not_covered: Vec::new(),
-            cancel_requested: self.live(id).cancel_requested,
+            cancel_requested,
         };
         match settle.outcome {
             Outcome::Ack => self.finish(id, OutcomeKind::Ack, None, now, step),
@@ -262,7 +263,8 @@ impl Shard {
             if self.is_recorded(&mailbox) {
                 self.tell(subject, EventKind::Seen, now, step);
             }
-            self.update(id, now, step, |delivery| delivery.receipts.seen = Some(now));
+            // What the settlement itself changes writes the row.
+            self.deliveries.see(id, now);
         }
         self.show_up(&mailbox, now);
         if let Some(session) = subject.session {
