@@ -13,7 +13,7 @@ use bridge_core::{
     Idempotency, LogId, Name, OpenSession, OpenTask, Publish, PublishError, Published, Seq, SessionError,
     SessionId, SessionView, ShardId, Store, Task, TaskError, TaskId, Timestamp,
 };
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     builder::Builder,
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) health: watch::Receiver<Health>,
     pub(crate) calls: AtomicU64,
+    /// Held by whoever reads ahead: one at a time is enough.
+    pub(crate) reads_ahead: Arc<Mutex<()>>,
 }
 
 /// Takes the expected kind out of an answer.

@@ -126,6 +126,7 @@ impl Builder {
             tokens: Tokens::new(identity.token_key),
             health: observed,
             calls: AtomicU64::new(0),
+            reads_ahead: Arc::default(),
         };
         let actor = Actor::new(parts, inbox, shared.inlet.downgrade(), tail, health);
         task::spawn(actor.run(first));

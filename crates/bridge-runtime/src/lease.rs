@@ -3,18 +3,24 @@
 use std::sync::Arc;
 
 use bridge_core::{
-    Answer, Command, Consumer, DeliveryId, Directive, Granted, Message, MessageId, Name, NotCovered, Outcome,
-    Proof, Receive, ReceiveError, Reply, Settle, SettleError, Settled, Timestamp,
+    Answer, Command, Consumer, Delivery, DeliveryId, Directive, Granted, Index, Message, MessageId, Name,
+    NotCovered, Outcome, Proof, Receive, ReceiveError, Reply, RowKey, Settle, SettleError, Settled,
+    Timestamp,
 };
 
 use crate::{
     bridge::{Bridge, answer_of},
+    deliveries::deliveries,
     fault::{CallError, Fault},
     inbox::{Answered, HandOver},
     observe::PAGE_BYTES,
     request::{Credential, NewReply, ReceiveRequest, Settlement},
+    task,
     token::same_handle,
 };
+
+/// Deliveries whose contents are read ahead.
+const AHEAD: usize = 64;
 
 /// What a receive got.
 #[derive(Debug)]
@@ -115,8 +121,33 @@ impl Bridge {
 
     async fn leased(&self, granted: &[Granted]) -> Result<Vec<Leased>, Fault> {
         let ids: Vec<_> = granted.iter().map(|granted| granted.message).collect();
+        let is_known = ids.last().is_none_or(|last| self.shared.tail.recall(*last).is_some());
         let messages = self.contents(&ids).await?;
+        if let Some(last) = granted.last().filter(|_| !is_known) {
+            self.read_ahead(last.delivery);
+        }
         Ok(granted.iter().zip(messages).map(|(granted, message)| self.shown(granted, message)).collect())
+    }
+
+    /// Reads the contents that will be wanted next, where those that are wanted now had to be read: who works off a long queue
+    /// waits for the store once for many.
+    fn read_ahead(&self, behind: DeliveryId) {
+        let Ok(turn) = Arc::clone(&self.shared.reads_ahead).try_lock_owned() else { return };
+        let bridge = self.clone();
+        task::spawn_if_running(async move {
+            let _turn = turn;
+            let next = Index::Live { after: Some(RowKey::Delivery(behind)) };
+            let Ok(rows) = bridge.scan(next, AHEAD).await else { return };
+            let mut bytes = 0;
+            let fits = |delivery: &Delivery| {
+                bytes += delivery.size as usize;
+                bytes <= PAGE_BYTES
+            };
+            let ids: Vec<_> =
+                deliveries(rows).into_iter().take_while(fits).map(|delivery| delivery.message).collect();
+            // What cannot be read is told to whoever wants it.
+            let _ = bridge.messages_by_id(&ids).await;
+        });
     }
 
     fn shown(&self, granted: &Granted, message: Option<Arc<Message>>) -> Leased {

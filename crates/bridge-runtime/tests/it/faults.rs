@@ -228,6 +228,27 @@ async fn a_damaged_row_harms_only_those_who_name_it() {
 }
 
 #[tokio::test]
+async fn what_comes_behind_a_message_that_had_to_be_read_is_read_with_it() {
+    let mut house = House::open().await;
+    house.publish("one").await;
+    let next = house.bridge.publish(house.message("two")).await.unwrap().message;
+    house.reopen().await;
+    let receive = || async { soon(house.bridge.receive(house.ask("a").max(1))).await.unwrap() };
+    let first = receive().await;
+    assert_eq!(texts(&first), ["one"]);
+    first.handover.complete();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+
+    // Who asked the store for it now would get nothing.
+    house.store.damage(RowKey::Message(next));
+    let second = receive().await;
+    assert_eq!(texts(&second), ["two"]);
+    second.handover.complete();
+}
+
+#[tokio::test]
 async fn a_damaged_message_is_handed_out_without_its_content_and_its_neighbours_with_theirs() {
     let mut house = House::open().await;
     house.publish("one").await;
