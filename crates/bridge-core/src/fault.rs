@@ -106,6 +106,14 @@ faults! {
     SessionTrimmed breaks "I10",
     /// An answer to nobody goes with the first of several messages that it answers.
     AnswerAlone breaks "I12",
+    /// An answer to nobody is left when what it answers is removed.
+    AnswerLeft breaks "I12",
+    /// An answer to nobody is not stored.
+    AnswerUnsaved breaks "I11",
+    /// What has ended is kept longer than its type says.
+    KeptOn breaks "I12",
+    /// A key whose delivery went out as the oldest has not had its turn.
+    OldestTurnless breaks "I8",
 }
 
 static PLANTED: AtomicUsize = AtomicUsize::new(usize::MAX);

@@ -123,6 +123,8 @@ pub enum DirectiveReason {
     PollBudget,
     /// The conversation has ended.
     SessionClosed,
+    /// The mailbox was deleted.
+    MailboxDeleted,
     /// The server is about to stop; ask again, it will be back.
     ShuttingDown,
     /// The same attempt was made again; that call has the answer.
@@ -142,6 +144,7 @@ impl DirectiveReason {
             Self::NoCredit => "no_credit",
             Self::PollBudget => "poll_budget",
             Self::SessionClosed => "session_closed",
+            Self::MailboxDeleted => "mailbox_deleted",
             Self::ShuttingDown => "shutting_down",
             Self::Replaced => "replaced",
             Self::TaskOver => "task_over",

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    consumer::Consumer,
     delivery::{Delivery, Grant, State},
     id::{DeliveryId, Name},
     message::Priority,
@@ -51,11 +52,17 @@ impl Shard {
         put_back: impl FnOnce(&mut Self, Delivery),
     ) {
         let mut delivery = self.live(id);
+        let held = delivery.state == State::Leased;
+        let holder = delivery.grant.as_ref().filter(|_| held).map(|grant| grant.consumer.clone());
         let batch = delivery.grant.as_ref().map(|grant| grant.batch);
         let told = batch.and_then(|batch| self.batches.get(&batch)).map(|batch| batch.told);
         self.unindex(&delivery);
         change(&mut delivery);
+        let is_held = delivery.state == State::Leased;
         put_back(self, delivery);
+        if let Some(holder) = holder.filter(|_| !is_held) {
+            self.regain_credit(&holder);
+        }
         // A batch of one is gone in between; what became of its answers is not.
         if let (Some(batch), Some(told)) = (batch.and_then(|batch| self.batches.get_mut(&batch)), told) {
             batch.told = told;
@@ -183,27 +190,33 @@ impl Shard {
             // A receive that asked several mailboxes is found by those it still holds something of.
             if !batch.members.iter().any(of_mailbox) {
                 let attempt = (grant.consumer.clone(), delivery.mailbox.clone(), grant.attempt_id.clone());
-                self.attempts.remove(&attempt);
+                // Another of the same name, that asked others beside this one, may be found here by now.
+                if self.attempts.get(&attempt) == Some(&grant.batch) {
+                    self.attempts.remove(&attempt);
+                }
             }
             if batch.members.is_empty() {
                 self.timers.clear(batch.until, Timer::LeaseEnd(grant.batch));
                 self.batches.remove(&grant.batch);
             }
         }
-        // It may now take something wherever it waits, if it could not for want of credit.
-        let held = self.held_by(&grant.consumer);
-        for call in self.waits.get(&grant.consumer).into_iter().flatten() {
-            let mailboxes = self.parked.get(call).map(|parked| &parked.receive.mailboxes[..]);
-            for mailbox in mailboxes.unwrap_or_default() {
-                if self.inboxes.get(mailbox).is_some_and(|inbox| held == inbox.limits.credit as usize) {
-                    self.dirty.insert(mailbox.clone());
-                }
-            }
-        }
         if let Some(held) = self.held.get_mut(&grant.consumer) {
             held.remove(&delivery.id);
             if held.is_empty() {
                 self.held.remove(&grant.consumer);
+            }
+        }
+    }
+
+    /// A consumer holds one delivery less: it may now take something wherever it waits, if it could not for want of credit.
+    fn regain_credit(&mut self, consumer: &Consumer) {
+        let held = self.held_by(consumer);
+        for call in self.waits.get(consumer).into_iter().flatten() {
+            let mailboxes = self.parked.get(call).map(|parked| &parked.receive.mailboxes[..]);
+            for mailbox in mailboxes.unwrap_or_default() {
+                if self.inboxes.get(mailbox).is_some_and(|inbox| held + 1 == inbox.limits.credit as usize) {
+                    self.dirty.insert(mailbox.clone());
+                }
             }
         }
     }

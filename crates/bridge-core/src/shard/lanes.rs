@@ -45,6 +45,8 @@ pub(super) struct Placed {
 pub(super) struct Lanes {
     rules: Rules,
     pub(super) keyed: BTreeMap<(Priority, Name), Queue>,
+    /// The first delivery of each lane with a key.
+    firsts: BTreeSet<(Seq, Slot)>,
     pub(super) loose: BTreeMap<Priority, Loose>,
     pub(super) ready: Ready,
     /// Counts the turns that were given to lanes.
@@ -110,6 +112,7 @@ impl Lanes {
         Self {
             rules,
             keyed: BTreeMap::new(),
+            firsts: BTreeSet::new(),
             loose: BTreeMap::new(),
             ready: Ready::default(),
             turn: 0,
@@ -129,7 +132,9 @@ impl Lanes {
             Some(key) => {
                 let queue = self.keyed.entry((priority, key)).or_default();
                 let aside = self.rules.skips && matches!(deliveries.stand(slot, now), Stand::Paused);
+                let first = queue.first();
                 if aside { &mut queue.aside } else { &mut queue.line }.insert(place, slot);
+                set_first(&mut self.firsts, first, queue.first());
             }
             None => {
                 let turn = self.turn + 1;
@@ -145,8 +150,10 @@ impl Lanes {
         match key {
             Some(key) => {
                 if let Some(queue) = self.keyed.get_mut(&(*priority, key.clone())) {
+                    let first = queue.first();
                     queue.line.remove(&place);
                     queue.aside.remove(&place);
+                    set_first(&mut self.firsts, first, queue.first());
                 }
             }
             None => {
@@ -221,6 +228,16 @@ impl Lanes {
         !self.ready.free.is_empty() || self.loose.values().any(|loose| !loose.line.is_empty())
     }
 
+    /// Whether anybody may have something of a type, as far as what is here is sorted by type.
+    pub(super) fn may_have(&self, kind: &Name, deliveries: &Deliveries) -> bool {
+        let Some(kind) = deliveries.number_of(kind) else { return false };
+        let of_kind = |kinds: &BTreeSet<(Number, Seq)>| {
+            kinds.range((kind, Seq::ZERO)..=(kind, Seq::MAX)).next().is_some()
+        };
+        self.ready.kinds.as_ref().is_none_or(|kinds| kinds.contains_key(&kind))
+            || self.loose.values().any(|loose| loose.kinds.as_ref().map_or(!loose.line.is_empty(), of_kind))
+    }
+
     /// Those who may have something that nobody else may have.
     pub(super) fn keepers(&self) -> impl Iterator<Item = &Consumer> {
         self.ready.kept.keys()
@@ -233,10 +250,8 @@ impl Lanes {
 
     /// The one whose place is the first of all.
     pub(super) fn oldest(&self) -> Option<Slot> {
-        let keyed = self.keyed.values().flat_map(|queue| [&queue.line, &queue.aside]);
-        let loose = self.loose.values().flat_map(|loose| [&loose.line, &loose.aside]);
-        let firsts = keyed.chain(loose).filter_map(|line| line.first_key_value());
-        firsts.min().map(|(_, slot)| *slot)
+        let loose = self.loose.values().filter_map(|loose| first_of(&loose.line, &loose.aside));
+        self.firsts.first().copied().into_iter().chain(loose).min().map(|(_, slot)| slot)
     }
 
     /// Those whose place is not behind `last`, lane by lane and in order within each.
@@ -308,6 +323,10 @@ impl Queue {
             self.put_aside(place);
         }
         next
+    }
+
+    fn first(&self) -> Option<(Seq, Slot)> {
+        first_of(&self.line, &self.aside)
     }
 
     fn put_aside(&mut self, place: Seq) {
@@ -470,6 +489,22 @@ impl Turns {
     fn is_empty(&self) -> bool {
         self.0.iter().all(|(_, keys)| keys.by_turn.is_empty())
     }
+}
+
+/// Another delivery may be the first of a lane.
+fn set_first(firsts: &mut BTreeSet<(Seq, Slot)>, before: Option<(Seq, Slot)>, after: Option<(Seq, Slot)>) {
+    if before != after {
+        if let Some(before) = before {
+            firsts.remove(&before);
+        }
+        firsts.extend(after);
+    }
+}
+
+/// The first that a lane holds, in line or aside.
+fn first_of(line: &BTreeMap<Seq, Slot>, aside: &BTreeMap<Seq, Slot>) -> Option<(Seq, Slot)> {
+    let firsts = [line.first_key_value(), aside.first_key_value()];
+    firsts.into_iter().flatten().min().map(|(place, slot)| (*place, *slot))
 }
 
 /// What a lane holds up to `last`, in line or aside.

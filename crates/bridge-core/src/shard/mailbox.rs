@@ -1,6 +1,7 @@
 //! Mailboxes of their own: made at first use or by hand, paused, purged, removed.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{
     Shard, Step, Subject,
@@ -136,21 +137,25 @@ impl Shard {
         let Some(inbox) = self.inboxes.get(address).filter(|inbox| inbox.row.made == Made::ByUse) else {
             return;
         };
-        let ttl = self.policy.mailbox_ttl;
         if let Some(before) = before {
-            self.timers.clear(before + ttl, Timer::Unused(address.clone()));
+            self.timers.clear(self.unused_at(before), Timer::Unused(address.clone()));
         }
-        self.timers.set(inbox.row.used_at + ttl, Timer::Unused(address.clone()));
+        self.timers.set(self.unused_at(inbox.row.used_at), Timer::Unused(address.clone()));
+    }
+
+    /// When a mailbox that was used last at a time may go. Never at once: it would be looked at again and again.
+    fn unused_at(&self, used_at: Timestamp) -> Timestamp {
+        used_at + self.policy.mailbox_ttl.max(Duration::from_millis(1))
     }
 
     /// A mailbox has not been used for long: if it is empty too, it goes.
     pub(super) fn end_unused(&mut self, address: &Address, now: Timestamp, step: &mut Step) {
-        let Some(inbox) = self.inboxes.get_mut(address).filter(|inbox| inbox.row.made == Made::ByUse) else {
-            return;
-        };
-        if inbox.row.used_at + self.policy.mailbox_ttl > now {
+        let made_by_use = |inbox: &&Inbox| inbox.row.made == Made::ByUse;
+        let used_at = self.inboxes.get(address).filter(made_by_use).map(|inbox| inbox.row.used_at);
+        if used_at.is_none_or(|used_at| self.unused_at(used_at) > now) {
             return;
         }
+        let Some(inbox) = self.inboxes.get_mut(address) else { return };
         if inbox.is_idle() || fault!(FullGoes) {
             self.remove_mailbox(address, step);
         } else {
@@ -165,7 +170,7 @@ impl Shard {
         if let Some(inbox) = self.inboxes.remove(address) {
             self.own_mailboxes -= usize::from(address.session().is_none());
             self.timers.clear(inbox.present_until, Timer::Away(address.clone()));
-            self.timers.clear(inbox.row.used_at + self.policy.mailbox_ttl, Timer::Unused(address.clone()));
+            self.timers.clear(self.unused_at(inbox.row.used_at), Timer::Unused(address.clone()));
             step.delete(RowKey::Mailbox(address.clone()));
         }
     }
@@ -190,7 +195,7 @@ impl Shard {
             inbox.row.made = Made::ByHand;
             inbox.limits = self.policy.limits(&settings);
             step.put(Row::Mailbox(inbox.row.clone()));
-            self.timers.clear(before + self.policy.mailbox_ttl, Timer::Unused(address.clone()));
+            self.timers.clear(self.unused_at(before), Timer::Unused(address.clone()));
             if rules_change {
                 self.line_up(address, now);
             }

@@ -258,7 +258,8 @@ impl Shard {
             return Vec::new();
         }
         let held = self.held.get(&receive.consumer).into_iter().flatten().copied();
-        self.granted(held.filter(|id| !granted.iter().any(|granted| granted.delivery == *id)))
+        let besides = held.filter(|id| !granted.iter().any(|granted| granted.delivery == *id));
+        self.granted(besides.take(TOLD))
     }
 
     /// The answer when there is nothing to hand out: how to go on, and after which pause.
@@ -343,7 +344,11 @@ impl Shard {
     fn replace_parked(&mut self, receive: &Receive, step: &mut Step) -> Option<Ticket> {
         let waiting = &self.inboxes.get(&receive.mailboxes[0])?.waiting;
         let call = waiting.same_attempt(receive)?;
-        if self.parked.get(&call)?.receive.mailboxes != receive.mailboxes {
+        let asked = &self.parked.get(&call)?.receive.mailboxes;
+        // In whatever order: it is the same attempt.
+        if asked.len() != receive.mailboxes.len()
+            || !asked.iter().all(|mailbox| receive.mailboxes.contains(mailbox))
+        {
             return None;
         }
         let parked = self.remove_parked(call)?;
@@ -423,8 +428,11 @@ impl Shard {
                 continue;
             }
             self.remove_parked(call);
-            let answer = Answer::Received(Ok(ended(DirectiveReason::SessionClosed)));
-            step.effects.push(Effect::Answer(call, answer));
+            let reason = match mailbox.session() {
+                Some(_) => DirectiveReason::SessionClosed,
+                None => DirectiveReason::MailboxDeleted,
+            };
+            step.effects.push(Effect::Answer(call, Answer::Received(Ok(ended(reason)))));
         }
     }
 
@@ -437,15 +445,20 @@ impl Shard {
     }
 
     fn serve(&mut self, mailbox: &Address, now: Timestamp, step: &mut Step) {
+        let open = |inbox: &&Inbox| inbox.row.paused.is_none();
         let mut last = 0;
-        while let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| inbox.lanes.is_free())
-            && let Some((ticket, call)) = inbox.waiting.after(last)
+        while let Some(inbox) = self.inboxes.get(mailbox).filter(open).filter(|inbox| inbox.lanes.is_free())
+            && let Some((ticket, call)) =
+                inbox.waiting.after(last, |kind| inbox.lanes.may_have(kind, &self.deliveries))
         {
             last = ticket;
             self.serve_one(call, Enough::AfterLinger, now, step);
         }
         // What is kept for somebody is nothing to the others.
-        let Some(inbox) = self.inboxes.get(mailbox).filter(|inbox| !inbox.waiting.is_empty()) else { return };
+        let Some(inbox) = self.inboxes.get(mailbox).filter(open).filter(|inbox| !inbox.waiting.is_empty())
+        else {
+            return;
+        };
         let keepers: Vec<_> = inbox.lanes.keepers().flat_map(|keeper| inbox.waiting.of(keeper)).collect();
         for call in keepers {
             self.serve_one(call, Enough::AfterLinger, now, step);
@@ -454,6 +467,8 @@ impl Shard {
 
     /// Gives a waiting receive what it can have; tells whether that was something.
     fn serve_one(&mut self, call: CallId, enough: Enough, now: Timestamp, step: &mut Step) -> bool {
+        #[cfg(test)]
+        self.deliveries.looked();
         let Some(receive) = self.parked.get(&call).map(|parked| parked.receive.clone()) else { return false };
         match self.take(&receive, enough, now, step) {
             Ok(granted) => {
@@ -471,6 +486,9 @@ impl Shard {
         }
     }
 }
+
+/// Deliveries that an answer tells of at most, of those that its consumer holds besides. Only what is critical can be more.
+const TOLD: usize = 1_000;
 
 /// Pollers of one mailbox that are told apart; beyond that all begin anew.
 const REMEMBERED: usize = 256;
@@ -501,7 +519,7 @@ fn quiet_name(receive: &Receive) -> Name {
 
 const fn ended(reason: DirectiveReason) -> Received {
     let action = match reason {
-        DirectiveReason::SessionClosed => Action::EndTurn,
+        DirectiveReason::SessionClosed | DirectiveReason::MailboxDeleted => Action::EndTurn,
         _ => Action::WaitAgain,
     };
     Received {

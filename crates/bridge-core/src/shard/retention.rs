@@ -25,7 +25,8 @@ impl Shard {
         if delivery.mailbox.session().is_some() || delivery.redriven_as.is_some() {
             return None;
         }
-        Some(now + self.policy.kept(delivery)?)
+        let kept = self.policy.kept(delivery)?;
+        Some(now + if fault!(KeptOn) { kept * 2 + self.policy.settled } else { kept })
     }
 
     /// Keeps what one answer has ended for the longest of their times: an answer that goes to nobody has no time of its own, and
@@ -103,7 +104,9 @@ impl Shard {
     /// Removes the message of a delivery, and its answer if that went to nobody.
     fn remove_message(&mut self, delivery: &Delivery, now: Timestamp, step: &mut Step) {
         self.remove(RowKey::Message(delivery.message), step);
-        if let Some(reply) = delivery.reply.filter(|reply| self.find(DeliveryId::of(*reply, 0)).is_none()) {
+        if let Some(reply) = delivery.reply.filter(|reply| self.find(DeliveryId::of(*reply, 0)).is_none())
+            && !fault!(AnswerLeft)
+        {
             self.remove(RowKey::Message(reply), step);
         }
         let settings = self.inboxes.get(&delivery.mailbox).map(|inbox| inbox.row.settings);

@@ -340,6 +340,9 @@ impl Shard {
         if to_nobody && !fault!(AnswerAlone) {
             self.keep_together(&answered, step);
         }
+        if to_nobody && fault!(AnswerUnsaved) {
+            step.delete(RowKey::Message(answer.0));
+        }
     }
 
     /// Where the answer to a delivery goes: to its sender's mailbox, if it has or can have one.

@@ -313,3 +313,30 @@ fn a_type_that_is_named_twice_is_handed_out_once() {
     granted.dedup();
     assert_eq!(granted.len(), 20);
 }
+
+/// Those who wait are asked only for what they may take.
+#[test]
+fn a_publish_does_not_ask_who_cannot_take_it() {
+    for (paused, types) in [(true, &[][..]), (false, &["never"][..])] {
+        let mut shard = filled("group:jobs");
+        let now = BEGIN + Duration::from_secs(20);
+        let idle = address("group:idle");
+        for nth in 0..MANY as u64 {
+            let wait = Duration::from_secs(60);
+            let types = types.iter().map(|kind| name(kind)).collect();
+            let consumer = Consumer::named(name("anonymous"), name(&format!("w{nth}")));
+            let receive = Receive { consumer, types, wait, ..receive(nth, "group:idle") };
+            assert_eq!(tell(&mut shard, nth, Command::Receive(receive), now), []);
+        }
+        if paused {
+            tell(&mut shard, 0, Command::PauseMailbox(idle.clone(), name("op")), now);
+        }
+        let before = shard.deliveries.looks.get();
+        for n in 0..10 {
+            let publish = message(MANY * 4 + n, "group:idle");
+            tell(&mut shard, 0, Command::Publish(publish), now);
+        }
+        let looks = shard.deliveries.looks.get() - before;
+        assert!(looks < 200, "{looks} looks for ten messages that nobody can take");
+    }
+}

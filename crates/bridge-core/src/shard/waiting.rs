@@ -25,6 +25,10 @@ pub(super) type Ticket = u64;
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     line: BTreeMap<Ticket, CallId>,
+    /// Those who take any type of message.
+    any: BTreeSet<Ticket>,
+    /// Those who take some types alone, under each of them.
+    types: BTreeMap<Name, BTreeSet<Ticket>>,
     consumers: BTreeMap<Consumer, BTreeSet<Ticket>>,
     attempts: BTreeMap<(Consumer, Name), CallId>,
 }
@@ -40,23 +44,27 @@ impl Waiting {
 
     pub(super) fn insert(&mut self, call: CallId, parked: &Parked) {
         self.line.insert(parked.ticket, call);
+        if parked.receive.types.is_empty() {
+            self.any.insert(parked.ticket);
+        }
+        for kind in &parked.receive.types {
+            self.types.entry(kind.clone()).or_default().insert(parked.ticket);
+        }
         self.attempts.insert(attempt(&parked.receive), call);
         self.consumers.entry(parked.receive.consumer.clone()).or_default().insert(parked.ticket);
     }
 
     pub(super) fn remove(&mut self, parked: &Parked) {
         let call = self.line.remove(&parked.ticket);
+        self.any.remove(&parked.ticket);
+        for kind in &parked.receive.types {
+            remove_from(&mut self.types, kind, parked.ticket);
+        }
         let attempt = attempt(&parked.receive);
         if call.is_some() && self.attempts.get(&attempt) == call.as_ref() {
             self.attempts.remove(&attempt);
         }
-        let consumer = &parked.receive.consumer;
-        if let Some(tickets) = self.consumers.get_mut(consumer) {
-            tickets.remove(&parked.ticket);
-            if tickets.is_empty() {
-                self.consumers.remove(consumer);
-            }
-        }
+        remove_from(&mut self.consumers, &parked.receive.consumer, parked.ticket);
     }
 
     /// The call of the attempt that this one repeats.
@@ -64,9 +72,12 @@ impl Waiting {
         self.attempts.get(&attempt(receive)).copied()
     }
 
-    /// Who has waited longest, of those behind `ticket`.
-    pub(super) fn after(&self, ticket: Ticket) -> Option<(Ticket, CallId)> {
-        self.line.range(ticket + 1..).next().map(|(ticket, call)| (*ticket, *call))
+    /// Who has waited longest, of those behind `ticket` who take something of what `is_there`.
+    pub(super) fn after(&self, ticket: Ticket, is_there: impl Fn(&Name) -> bool) -> Option<(Ticket, CallId)> {
+        let wanted = self.types.iter().filter(|(kind, _)| is_there(kind)).map(|(_, tickets)| tickets);
+        let next =
+            wanted.chain([&self.any]).filter_map(|tickets| tickets.range(ticket + 1..).next()).min()?;
+        Some((*next, *self.line.get(next)?))
     }
 
     /// The calls of one consumer.
@@ -77,6 +88,15 @@ impl Waiting {
 
     pub(super) fn calls(&self) -> Vec<CallId> {
         self.line.values().copied().collect()
+    }
+}
+
+fn remove_from<K: Ord>(all: &mut BTreeMap<K, BTreeSet<Ticket>>, of: &K, ticket: Ticket) {
+    if let Some(tickets) = all.get_mut(of) {
+        tickets.remove(&ticket);
+        if tickets.is_empty() {
+            all.remove(of);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What may be removed, and when: rows, and events of the log.
 
+use std::time::Duration;
+
 use bridge_core::{
     Address, Answer, Class, Command, Delivery, DeliveryId, Message, MessageId, Row, RowKey, Scope, SessionId,
     State, Timestamp,
@@ -45,9 +47,18 @@ impl Oracle {
     }
 
     /// An answer that went to nobody goes when nothing that it answers is kept.
-    pub(super) fn reply_may_go(&self, world: &World, outcome: &Outcome, reply: MessageId) -> bool {
+    fn reply_may_go(&self, world: &World, outcome: &Outcome, reply: MessageId) -> bool {
         let mut answered = self.answered_by(world, outcome, reply).peekable();
         answered.peek().is_some() && answered.all(|answered| self.has_passed(world, &answered))
+    }
+
+    /// Whether an answer may have gone, and something that it answers is gone with it.
+    pub(super) fn reply_has_gone(&self, world: &World, outcome: &Outcome, reply: MessageId) -> bool {
+        let is_gone = |answered: &Delivery| {
+            answered.message_gone || world.disk().look(&RowKey::Delivery(answered.id)).is_none()
+        };
+        self.reply_may_go(world, outcome, reply)
+            && self.answered_by(world, outcome, reply).any(|answered| is_gone(&answered))
     }
 
     /// The deliveries that an answer has ended, as they are or as they were before the step.
@@ -88,13 +99,28 @@ impl Oracle {
         std::iter::successors(find(id), |delivery| delivery.redriven_as.and_then(find)).last()
     }
 
-    /// Whether a delivery has ended so long ago that its message goes.
-    fn has_passed(&self, world: &World, delivery: &Delivery) -> bool {
-        let Some(kept) = self.policy.retentions.of(&delivery.kind).retention.time() else { return false };
-        let kept = match delivery.state {
+    /// How long the message of a delivery that has ended is kept, if not for ever.
+    fn kept_for(&self, delivery: &Delivery) -> Option<Duration> {
+        let kept = self.policy.retentions.of(&delivery.kind).retention.time()?;
+        Some(match delivery.state {
             State::Dead(_) => kept.max(self.policy.dead_letters),
             _ => kept,
-        };
+        })
+    }
+
+    /// When something of a delivery that has ended goes at the latest.
+    fn removal(&self, world: &World, delivery: &Delivery) -> Option<Timestamp> {
+        let ended = self.ended(delivery).unwrap_or(world.now());
+        if delivery.message_gone {
+            return Some(ended + self.kept_for(delivery)?.max(self.policy.settled));
+        }
+        let with_it = self.with_it(world, delivery).filter_map(|with| self.kept_for(with));
+        self.kept_for(delivery).into_iter().chain(with_it).max().map(|kept| ended + kept)
+    }
+
+    /// Whether a delivery has ended so long ago that its message goes.
+    fn has_passed(&self, world: &World, delivery: &Delivery) -> bool {
+        let Some(kept) = self.kept_for(delivery) else { return false };
         // What is not known to have ended has ended in this step.
         let ended = self.ended(delivery).unwrap_or(world.now());
         delivery.state.is_terminal() && ended + kept <= world.now()
@@ -138,6 +164,20 @@ impl Oracle {
             }
         };
         hold!("I12", stays == delivery.retire_at.is_none(), "{delivery:?} goes at the wrong time");
+        if let Some(at) = delivery.retire_at {
+            let latest = self.removal(world, delivery);
+            hold!(
+                "I12",
+                Some(at) <= latest,
+                "{delivery:?} is kept until {at:?}, and not needed after {latest:?}"
+            );
+        }
+        let left = delivery.reply.filter(|reply| {
+            let disk = world.disk();
+            let is_there = disk.look(&RowKey::Message(*reply)).is_some();
+            delivery.message_gone && is_there && log::delivery(disk, DeliveryId::of(*reply, 0)).is_none()
+        });
+        hold!("I12", left.is_none(), "{left:?} went to nobody, and is left of {id}");
         let content = world.disk().look(&RowKey::Message(delivery.message)).is_some();
         hold!("I12", content || !delivery.is_live(), "{id} is live, and its message was removed");
         let same = delivery.mailbox.session().is_some()

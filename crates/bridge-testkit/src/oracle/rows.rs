@@ -128,8 +128,8 @@ impl Oracle {
         let receipts = &delivery.receipts;
         if let Some(reply) = delivery.reply {
             let kept = world.disk().look(&RowKey::Message(reply)).is_some();
-            // One that went to nobody goes with the messages that it answers.
-            let kept = kept || self.reply_may_go(world, outcome, reply);
+            // One that went to nobody goes with the first of what it answers.
+            let kept = kept || self.reply_has_gone(world, outcome, reply);
             hold!("I11", kept, "the answer {reply} to {id} is nowhere");
             let queued = log::delivery(world.disk(), DeliveryId::of(reply, 0)).is_some();
             let queued = queued || !self.has_way_back(world, outcome, delivery);

@@ -166,18 +166,22 @@ impl Oracle {
         given: &[(Lease, &Delivery)],
         left: &[DeliveryId],
     ) -> Result<(), Violation> {
-        // Whose delivery goes out as the oldest has had its turn too.
-        let served: BTreeSet<_> = given.iter().map(|(_, given)| (given.priority, &given.key)).collect();
-        let mut keys: BTreeMap<(Priority, &Option<Name>), u32> = BTreeMap::new();
+        let mut served: BTreeMap<(Priority, &Option<Name>), u32> = BTreeMap::new();
+        // What each key had got when it was its turn for the last time. As the oldest its delivery goes out at any time, and then
+        // it has had a turn too.
+        let mut keys = BTreeMap::new();
         let mut oldest = None;
         for (lease, given) in given {
             if self.uncounted.contains(&given.mailbox) {
                 return Ok(());
             }
+            let key = (given.priority, &given.key);
+            let times = served.entry(key).or_default();
+            *times += 1;
             if self.oldest.contains(&(given.id, *lease)) {
                 oldest = given.place.max(oldest);
             } else {
-                *keys.entry((given.priority, &given.key)).or_default() += 1;
+                keys.insert(key, *times);
             }
         }
         let least = keys.last_key_value().map(|((priority, _), _)| *priority);
@@ -188,7 +192,7 @@ impl Oracle {
             let older = oldest.is_some_and(|oldest| left.place < Some(oldest));
             let may = self.has_credit_for(world, receive, left);
             hold!("I8", !older || !may, "{id} is older than what {receive:?} was given as the oldest");
-            let passed = !served.contains(&(left.priority, &left.key));
+            let passed = !served.contains_key(&(left.priority, &left.key));
             let twice = keys.iter().any(|((priority, _), times)| *priority == left.priority && *times > 1);
             hold!("I8", !(passed && twice), "the key of {id} had no turn, and others had two");
         }
