@@ -44,7 +44,7 @@ pub struct MailboxSettings {
     pub backoff: Backoff,
     /// Deliveries that may wait.
     pub max_pending: Option<u32>,
-    /// Bytes of payload that may wait.
+    /// Bytes of payload that may wait; see [`Limits::max_pending_bytes`].
     pub max_pending_bytes: Option<u64>,
     /// How long a lease lasts unless the receiver names another time.
     pub lease: Option<Duration>,
@@ -132,7 +132,7 @@ pub struct SetMailbox {
     pub backoff: Option<Backoff>,
     /// Deliveries that may wait.
     pub max_pending: Option<Option<u32>>,
-    /// Bytes of payload that may wait.
+    /// Bytes of payload that may wait; see [`Limits::max_pending_bytes`].
     pub max_pending_bytes: Option<Option<u64>>,
     /// How long a lease lasts unless the receiver names another time.
     pub lease: Option<Option<Duration>>,
@@ -339,7 +339,8 @@ pub struct Limits {
     pub credit: u32,
     /// Deliveries that may wait.
     pub max_pending: u32,
-    /// Bytes of payload that may wait.
+    /// Bytes of payload that may wait: a message comes in, whatever its size, while fewer wait. So what is full is full for all
+    /// alike, small messages do not pass a large one by, and no message is too large for an empty mailbox.
     pub max_pending_bytes: u64,
     /// Pauses after charged returns.
     pub retry: Retry,
