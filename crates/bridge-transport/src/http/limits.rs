@@ -1,6 +1,6 @@
 //! Reading what was sent, within bounds: the head is measured, the body is counted as it comes.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use bridge_core::Timestamp;
 use bridge_protocol::Code;
@@ -175,10 +175,13 @@ impl Reader {
                         return Ok(Some(data));
                     }
                 }
-                Some(Err(_)) => {
-                    return Err(
-                        Refusal::new(Code::BadRequest).detail("the request ended before its body did")
-                    );
+                Some(Err(error)) => {
+                    let detail = if is_malformed(&*error) {
+                        "the chunks of the body are malformed"
+                    } else {
+                        "the request ended before its body did"
+                    };
+                    return Err(Refusal::new(Code::BadRequest).detail(detail));
                 }
             }
         }
@@ -205,6 +208,13 @@ impl Reader {
     fn too_large(&self) -> Refusal {
         Refusal::new(Code::BodyTooLarge).detail(format!("at most {} bytes", self.limit))
     }
+}
+
+/// Whether a body came to an end because its chunks cannot be read: then whoever takes them apart says that the input is wrong.
+fn is_malformed(error: &(dyn Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    let mut kinds = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.any(|kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 /// Whether the arrays and objects of `json` are nested deeper than `most`; of what is no JSON it says something.

@@ -101,6 +101,24 @@ async fn a_large_body_is_413_however_its_length_is_told() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_to_its_end_is_told_why() {
+    let server = Server::start().await;
+    let head = "POST /api/sessions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    for (body, detail) in [
+        ("transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", "the chunks of the body are malformed"),
+        ("transfer-encoding: chunked\r\n\r\n2\r\n{}x0\r\n\r\n", "the chunks of the body are malformed"),
+        ("transfer-encoding: chunked\r\n\r\n9\r\n{}", "the request ended before its body did"),
+        ("content-length: 9\r\n\r\n{}", "the request ended before its body did"),
+    ] {
+        let mut raw = server.connect_with(format!("{head}{body}")).await;
+        // Nothing more comes.
+        raw.0.shutdown().await.unwrap();
+        let answer = raw.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(detail), "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_json_and_not_compressed() {
     let server = Server::start().await;
     let path = format!("/api/sessions/{}/messages", server.session().await);
