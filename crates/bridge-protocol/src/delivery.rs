@@ -3,7 +3,11 @@
 use bridge_core as core;
 use serde::{Deserialize, Serialize};
 
-use crate::{problem::Problem, time::Time};
+use crate::{
+    bounds::{MAX_SPAN_MS, number},
+    problem::Problem,
+    time::Time,
+};
 
 /// One delivery.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -220,7 +224,11 @@ pub struct Cancelled {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Redrive {
     /// Given up after so long; it does not expire if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 1, MAX_SPAN_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub ttl_ms: Option<u64>,
 }
 
@@ -231,9 +239,14 @@ pub struct Successor {
     pub delivery_id: String,
 }
 
-/// Which dead letters are to have another life; all if nothing is said.
+/// Which dead letters are to have another life: those that a filter names, `mailbox`, `reason` or `type`, or `all`. A member that is
+/// not known is refused, since without it more might be meant.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RedriveDead {
+    /// Every one there is; must be `true` without a filter, and not with one.
+    #[serde(default)]
+    pub all: bool,
     /// Those of this mailbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
@@ -244,10 +257,10 @@ pub struct RedriveDead {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// At most so many, those that are refused included; 100 if absent, up to 1000, and no more than a minute takes at the rate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "number::<_, _, 1, 1000>", skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// At most so many a second; 100 if absent, up to 1000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "number::<_, _, 1, 1000>", skip_serializing_if = "Option::is_none")]
     pub rate_per_s: Option<u32>,
     /// Where an earlier call ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod bounds;
 mod code;
 mod delivery;
 mod event;
 mod mailbox;
 mod message;
+mod object;
 mod payload;
 mod problem;
 mod receive;
@@ -12,6 +14,7 @@ mod session;
 mod settle;
 mod time;
 
+pub use bounds::{MAX_BYTES, MAX_COUNT, MAX_LEASE_MS, MAX_SPAN_MS, MAX_WAIT_MS, MIN_LEASE_MS};
 pub use code::{Code, Retry};
 pub use delivery::{
     Attempt, Cancelled, Delivery, Lease, Receipts, Redrive, RedriveDead, Redriven, Successor, Unredriven,
@@ -19,6 +22,7 @@ pub use delivery::{
 pub use event::{Event, EventPage};
 pub use mailbox::{Mailbox, ON_BACKOFF, ORDERS, Paused, Purge, Purged, SetMailbox, Why};
 pub use message::{Expires, Message, Published, Routed, SendMessage, Sent, SetTtl, text_of, text_payload};
+pub use object::Object;
 pub use payload::payload_of;
 pub use problem::Problem;
 pub use receive::{Directive, Filter, Granted, Receive, Received};

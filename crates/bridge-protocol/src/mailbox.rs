@@ -1,12 +1,18 @@
 //! Mailboxes of their own, and why something in them does not move.
 
 use bridge_core::{self as core, Backoff, Blocked, Class, Head, Made, Order};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use crate::{session::Presence, time::Time};
+use crate::{
+    bounds::{MAX_BYTES, MAX_COUNT, MAX_LEASE_MS, MIN_LEASE_MS, named_number},
+    session::Presence,
+    time::Time,
+};
 
 /// How a mailbox is to behave. What is absent is as it was, or as its class has it; a limit that is `null` is as its class has it.
+/// A member that is not known is refused: whoever set it would believe that it holds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SetMailbox {
     /// `service`, `agent`, `browser` or `webhook`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -18,26 +24,33 @@ pub struct SetMailbox {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_backoff: Option<String>,
     /// Deliveries that may wait.
-    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "named_number::<_, _, 1, MAX_COUNT>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_pending: Option<Option<u32>>,
-    /// Bytes of payload that may wait.
-    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    /// Bytes of payload that may wait: a message comes in, whatever its size, while fewer wait.
+    #[serde(
+        default,
+        deserialize_with = "named_number::<_, _, 1, MAX_BYTES>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_pending_bytes: Option<Option<u64>>,
     /// How long a lease lasts unless the receiver names another time.
-    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "named_number::<_, _, MIN_LEASE_MS, MAX_LEASE_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub lease_ms: Option<Option<u64>>,
     /// Charged returns until a delivery is given up.
-    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "named_number::<_, _, 1, MAX_COUNT>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_failures: Option<Option<u32>>,
-}
-
-/// What is there, `null` included.
-fn named<'de, T, D>(from: D) -> Result<Option<Option<T>>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Option::deserialize(from).map(Some)
 }
 
 /// A mailbox and how it stands.
@@ -53,7 +66,7 @@ pub struct Mailbox {
     pub on_backoff: String,
     /// Deliveries that may wait.
     pub max_pending: u32,
-    /// Bytes of payload that may wait.
+    /// Bytes of payload that may wait: a message comes in, whatever its size, while fewer wait.
     pub max_pending_bytes: u64,
     /// How long a lease lasts unless the receiver names another time.
     pub lease_ms: u64,

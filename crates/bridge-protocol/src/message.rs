@@ -7,7 +7,13 @@ use bridge_core::{self as core, Cursor, LogId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{delivery::Delivery, session::Presence, time::Time};
+use crate::{
+    bounds::{MAX_SPAN_MS, number},
+    delivery::Delivery,
+    payload::present,
+    session::Presence,
+    time::Time,
+};
 
 /// A message as readers see it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,7 +37,7 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
     /// The content, if it is JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// The content in Base64, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,10 +134,11 @@ pub struct SendMessage {
     /// The content as plain text; or `payload`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The content as JSON; or `text`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The content as JSON, `null` included; or `text`, beside which a `null` is none.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
-    /// Into a session `user` or `agent`: the side it comes from. To an address the sender's own client id.
+    /// Into a session `user` or `agent`: the side it comes from. To an address the sender's own client id, where answers go: a
+    /// name without a colon, and not `all`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Where it goes: `<client>`, `group:<name>`, `session:<id>/agent` or `session:<id>/user`. Not into a session.
@@ -141,16 +148,24 @@ pub struct SendMessage {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// 1 (critical) to 9 (bulk); 5 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "number::<_, _, 1, 9>", skip_serializing_if = "Option::is_none")]
     pub priority: Option<u8>,
     /// Messages with one key are handed out in order; without one it is the session, or sender and recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Given up after this time unless leased.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 1, MAX_SPAN_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub ttl_ms: Option<u64>,
     /// Not handed out before this time has passed; only for what is for the agent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 0, MAX_SPAN_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub delay_ms: Option<u64>,
     /// The message it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,6 +217,7 @@ pub struct Sent {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SetTtl {
     /// How long from now, or from when it becomes visible; it must be there.
+    #[serde(default, deserialize_with = "number::<_, _, 1, MAX_SPAN_MS>")]
     pub ttl_ms: Option<u64>,
 }
 

@@ -25,6 +25,11 @@ pub fn payload_of(json: Box<RawValue>) -> serde_json::Result<Vec<u8>> {
     Ok(Box::<str>::from(json).into_boxed_bytes().into_vec())
 }
 
+/// Content that is there, be it `null`; absent only if its member is.
+pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(from).map(Some)
+}
+
 /// JSON that was read to its last string and number, and of which nothing is kept.
 struct Readable;
 

@@ -3,45 +3,67 @@
 use bridge_core as core;
 use serde::{Deserialize, Serialize};
 
-use crate::{message::Message, time::Time};
+use crate::{
+    bounds::{MAX_LEASE_MS, MAX_WAIT_MS, MIN_LEASE_MS, number},
+    message::Message,
+    object::object,
+    time::Time,
+};
 
 /// A wish for deliveries.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Receive {
-    /// Where from: `<client>`, `group:<name>` or `session:<id>/agent`; or `mailboxes`.
+    /// Where from: `<client>`, `group:<name>` or `session:<id>/agent`; or `mailboxes`, not both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mailbox: Option<String>,
     /// Where from, if from several, 64 at most: they take turns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mailboxes: Vec<String>,
     /// Only what matches; what does not still holds up what is behind it in its key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
     /// What the taker calls itself; the same name may come back for what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
     /// At most so many, 1 to 100; 1 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "number::<_, _, 1, 100>", skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
     /// At most so many bytes of payload, but one message in any case; 1 MiB if absent, and never more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 1, { u64::MAX }>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_bytes: Option<u64>,
     /// How long to wait if nothing is there; 0 to 60000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 0, MAX_WAIT_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub wait_ms: Option<u64>,
     /// How long to wait for more once something is there; 0 to 60000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 0, MAX_WAIT_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub linger_ms: Option<u64>,
     /// How long the leases last, a second to 12 hours; the mailbox's own time if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, MIN_LEASE_MS, MAX_LEASE_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub lease_ms: Option<u64>,
     /// Repeating the attempt gives the same deliveries with the same tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt_id: Option<String>,
 }
 
-/// Which deliveries a receive wants.
+/// Which deliveries a receive wants. A member that is not known would let pass what is not wanted, so it is refused.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Filter {
     /// These types of messages, 16 at most; any if there are none.
     #[serde(default)]

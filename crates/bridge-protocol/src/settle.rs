@@ -1,17 +1,21 @@
 //! Settling deliveries.
 
-use serde::{
-    Deserialize, Serialize,
-    de::{self, DeserializeOwned},
-};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{message::Published, problem::Problem, time::Time};
+use crate::{
+    bounds::{MAX_LEASE_MS, number},
+    message::Published,
+    object::Object,
+    payload::present,
+    problem::Problem,
+    time::Time,
+};
 
 /// What a consumer says about a delivery it holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settle {
-    /// The token that came with the delivery; or `message_id` and `handle`.
+    /// The token that came with the delivery; or `message_id` and `handle`, not both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// The message, with `handle`, or alone from the named consumer that holds it.
@@ -32,10 +36,18 @@ pub struct Settle {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub covers: Vec<String>,
     /// `release`, `nack`: not handed out before this time has passed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 0, MAX_LEASE_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub delay_ms: Option<u64>,
     /// `extend`: how long from now the lease lasts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 0, MAX_LEASE_MS>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub by_ms: Option<u64>,
     /// `extend`: what is being done, for the sender to see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,8 +63,8 @@ pub struct Reply {
     /// The content as plain text; or `payload`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The content as JSON; or `text`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The content as JSON, `null` included; or `text`.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// What kind of message it is; `answer` if absent.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -68,16 +80,8 @@ impl Reply {
         if reply.get().starts_with('"') {
             return Ok(Self { text: Some(serde_json::from_str(reply.get())?), payload: None, kind: None });
         }
-        object(reply)
+        serde_json::from_str(reply.get()).map(|Object(reply)| reply)
     }
-}
-
-/// Reads an object; a list in its place would be taken for its members in order.
-fn object<T: DeserializeOwned>(json: &RawValue) -> serde_json::Result<T> {
-    if !json.get().starts_with('{') {
-        return Err(de::Error::custom("it is not an object"));
-    }
-    serde_json::from_str(json.get())
 }
 
 /// One settlement, or several that are judged one by one.
@@ -107,12 +111,11 @@ impl SettleCall {
     pub fn parse(body: &[u8]) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Items {
-            items: Option<Vec<Box<RawValue>>>,
+            items: Option<Vec<Object<Settle>>>,
         }
-        let body: Box<RawValue> = serde_json::from_slice(body)?;
-        match object::<Items>(&body)?.items {
-            Some(items) => items.iter().map(|item| object(item)).collect::<Result<_, _>>().map(Self::Many),
-            None => object(&body).map(|settle| Self::One(Box::new(settle))),
+        match serde_json::from_slice::<Object<Items>>(body)?.0.items {
+            Some(items) => Ok(Self::Many(items.into_iter().map(|Object(item)| item).collect())),
+            None => serde_json::from_slice(body).map(|Object(settle)| Self::One(Box::new(settle))),
         }
     }
 }

@@ -101,11 +101,11 @@ impl Dead {
                 let made: Successor = client.post(&path, &Redrive::default()).await?;
                 output.result(&made, |made| format!("{} waits anew", made.delivery_id))?;
             }
-            Self::Redrive { mailbox, reason, kind, rate, dry_run, .. } => {
+            Self::Redrive { all, mailbox, reason, kind, rate, dry_run, .. } => {
                 let mailbox = mailbox.map(|mailbox| mailbox.to_string());
                 let rate_per_s = Some(rate);
                 let wish =
-                    RedriveDead { mailbox, reason, kind, rate_per_s, dry_run, ..RedriveDead::default() };
+                    RedriveDead { all, mailbox, reason, kind, rate_per_s, dry_run, ..RedriveDead::default() };
                 return redrive(wish, client, output).await;
             }
         }

@@ -37,7 +37,7 @@ use super::{
     limits::{self, Budget, Reader, Share},
     page::{Asset, Files, Lookup},
     request::{self, accepts},
-    response::{Answer, Body, BoxError, Refusal, body_of, empty, identified},
+    response::{Answer, Body, BoxError, Refusal, body_of, empty, identified, nothing_at},
     router::{Call, Gives, Matched, Router},
     settings::{InvalidSetting, Settings},
     watchers::Watchers,
@@ -292,7 +292,7 @@ impl Shared {
                 let response = self.pass_on(mounted, parts, body).await?;
                 return held::hold(identified(response, id).await?, &self.answers);
             }
-            Target::Nothing => return Err(Code::NotFound.into()),
+            Target::Nothing => return Err(nothing_at(parts.uri.path())),
             Target::Call(matched) => matched,
         };
         let Some(call) = call else {

@@ -9,7 +9,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
 };
 
-use super::response::{Answer, Body, Refusal, body_of, empty};
+use super::response::{Answer, Body, Refusal, body_of, empty, nothing_at};
 
 /// Scripts, styles, pictures and calls from here and nowhere else; nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -48,8 +48,7 @@ impl Files {
             "" => "index.html",
             name => name,
         };
-        let asset =
-            self.0.as_ref().and_then(|lookup| lookup(name)).ok_or_else(|| Refusal::new(Code::NotFound))?;
+        let asset = self.0.as_ref().and_then(|lookup| lookup(name)).ok_or_else(|| nothing_at(path))?;
         let (Ok(etag), Ok(kind)) = (
             HeaderValue::try_from(format!("\"{}\"", asset.etag)),
             HeaderValue::try_from(&asset.content_type),

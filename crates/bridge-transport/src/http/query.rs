@@ -2,11 +2,12 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
+use bridge_core::Seq;
 use bridge_protocol::Code;
 use http::Uri;
 use percent_encoding::percent_decode_str;
 
-use super::response::Refusal;
+use super::response::{NO_CURSOR, Place, Refusal};
 
 /// The parameters of a request.
 #[derive(Debug)]
@@ -38,10 +39,30 @@ impl Query {
         }
     }
 
+    /// Where a page begins, if it is not the first, as the page before it told.
+    pub(crate) fn cursor<T: FromStr>(&self) -> Result<Option<T>, Refusal> {
+        let wrong = |_| Refusal::cursor(Place::Parameter("cursor"), NO_CURSOR);
+        self.get("cursor").map(|text| text.parse().map_err(wrong)).transpose()
+    }
+
+    /// The same, where it is a place in the log.
+    pub(crate) fn place(&self) -> Result<Option<Seq>, Refusal> {
+        self.get("cursor").map(|text| place(Place::Parameter("cursor"), text)).transpose()
+    }
+
     /// Something that is read from text.
     pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Refusal> {
         let parse = |text: &str| text.parse().map_err(|error| Refusal::parameter(name, error));
         self.get(name).map(parse).transpose()
+    }
+}
+
+/// The place that a cursor is, within what a store can hold.
+pub(crate) fn place(at: Place<'_>, text: &str) -> Result<Seq, Refusal> {
+    const LAST: u64 = i64::MAX as u64;
+    match text.parse() {
+        Ok(seq @ 1..=LAST) => Ok(Seq(seq)),
+        _ => Err(Refusal::cursor(at, NO_CURSOR)),
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The header with the name a caller gives itself.
-const CLIENT: &str = "x-bridge-client";
+pub(crate) const CLIENT: &str = "x-bridge-client";
 
 /// A request that was let in.
 pub(crate) struct Request {
@@ -145,11 +145,21 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     })
 }
 
-/// Where the value stands that cannot be what it is. Only a body that is refused is read a second time for it.
+/// Where the value stands that cannot be what it is, or where it is missing. Only a body that is refused is read a second time
+/// for it.
 fn pointer_of<T: DeserializeOwned>(bytes: &[u8]) -> String {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize::<_, T>(&mut json);
-    read.err().map(|error| pointer(error.path())).unwrap_or_default()
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut json) else { return String::new() };
+    let pointer = pointer(error.path());
+    match missing(&error.inner().to_string()) {
+        Some(member) => format!("{pointer}/{member}"),
+        None => pointer,
+    }
+}
+
+/// The member that an error misses. What holds it has no place to tell it by, only the text does.
+fn missing(error: &str) -> Option<&str> {
+    error.strip_prefix("missing field `")?.split_once('`').map(|(member, _)| member)
 }
 
 /// The path of a value as a JSON Pointer.
@@ -237,7 +247,7 @@ fn weight(quality: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use bridge_protocol::{SendMessage, Settle};
+    use bridge_protocol::{Receive, SendMessage, Settle};
 
     use super::*;
 
@@ -253,8 +263,23 @@ mod tests {
         let refused =
             decode::<Settle>(br#"{"outcome": "ack", "covers": ["a", 7]}"#).unwrap_err().into_problem();
         assert_eq!(refused.more["errors"][0]["pointer"], "/covers/1");
-        let refused = decode::<Settle>(b"{}").unwrap_err().into_problem();
-        assert!(refused.detail.unwrap().contains("missing field `outcome`"));
+    }
+
+    #[test]
+    fn a_member_that_is_missing_or_not_known_is_named_by_its_pointer() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Several {
+            #[expect(dead_code, reason = "it is read to see it refused")]
+            items: Vec<Settle>,
+        }
+        let pointer = |refused: Refusal| refused.into_problem().more["errors"][0]["pointer"].clone();
+        assert_eq!(pointer(decode::<Settle>(b"{}").unwrap_err()), "/outcome");
+        let several = br#"{"items": [{"outcome": "ack"}, {"token": "t"}]}"#;
+        assert_eq!(pointer(decode::<Several>(several).unwrap_err()), "/items/1/outcome");
+        let unknown = br#"{"filter": {"types": [], "type": "a"}}"#;
+        assert_eq!(pointer(decode::<Receive>(unknown).unwrap_err()), "/filter/type");
+        let list = br#"{"filter": [["a"]]}"#;
+        assert_eq!(pointer(decode::<Receive>(list).unwrap_err()), "/filter");
     }
 
     #[test]

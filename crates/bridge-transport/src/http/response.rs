@@ -55,6 +55,20 @@ struct Told {
     allow: Option<String>,
 }
 
+/// Where in a request something is wrong.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// A member of the body, as a JSON Pointer.
+    Pointer(&'a str),
+    /// A parameter of the query.
+    Parameter(&'a str),
+    /// A header.
+    Header(&'a str),
+}
+
+/// What is said of a cursor that cannot be one.
+pub(crate) const NO_CURSOR: &str = "it is not as an answer of this server gave it";
+
 impl Refusal {
     pub(crate) fn new(code: Code) -> Self {
         let retry_after = (code.retry() != Retry::Never && code != Code::Internal).then_some(PAUSE);
@@ -63,25 +77,35 @@ impl Refusal {
 
     /// A member of the body has a value it cannot have.
     pub(crate) fn field(pointer: &str, detail: impl fmt::Display) -> Self {
-        Self::place("pointer", pointer, &detail)
+        Self::at(Code::InvalidField, Place::Pointer(pointer), &detail)
     }
 
     /// A parameter of the query has a value it cannot have.
     pub(crate) fn parameter(name: &str, detail: impl fmt::Display) -> Self {
-        Self::place("parameter", name, &detail)
+        Self::at(Code::InvalidField, Place::Parameter(name), &detail)
     }
 
     /// A header has a value it cannot have.
     pub(crate) fn header(name: &str, detail: impl fmt::Display) -> Self {
-        Self::place("header", name, &detail)
+        Self::at(Code::InvalidField, Place::Header(name), &detail)
     }
 
-    fn place(kind: &str, name: &str, detail: &dyn fmt::Display) -> Self {
+    /// What stands here is no cursor, or does not fit.
+    pub(crate) fn cursor(place: Place<'_>, detail: impl fmt::Display) -> Self {
+        Self::at(Code::InvalidCursor, place, &detail)
+    }
+
+    pub(crate) fn at(code: Code, place: Place<'_>, detail: &dyn fmt::Display) -> Self {
+        let (kind, name) = match place {
+            Place::Pointer(pointer) => ("pointer", pointer),
+            Place::Parameter(name) => ("parameter", name),
+            Place::Header(name) => ("header", name),
+        };
         let detail = detail.to_string();
         let error = json!({ kind: name, "detail": detail });
         // The whole body has no name.
         let told = if name.is_empty() { detail } else { format!("{name}: {detail}") };
-        Self::new(Code::InvalidField).detail(told).with("errors", json!([error]))
+        Self::new(code).detail(told).with("errors", json!([error]))
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -157,6 +181,13 @@ pub(crate) async fn identified(response: Response<Body>, request_id: &str) -> An
         body = encode(&problem, MOST_ANSWERS).into();
     }
     Ok(Response::from_parts(parts, body_of(body)))
+}
+
+/// There is neither a call nor a file at a path.
+pub(crate) fn nothing_at(path: &str) -> Refusal {
+    // Not the whole of it: it may be anything.
+    let shown: String = path.chars().take(64).collect();
+    Refusal::new(Code::NotFound).detail(format!("no call and no file is at {shown}"))
 }
 
 impl From<Code> for Refusal {

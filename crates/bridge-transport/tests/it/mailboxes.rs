@@ -472,14 +472,14 @@ async fn dead_letters_are_redriven_by_what_they_are_and_once() {
     assert_eq!(two["redriven"].as_array().unwrap().len(), 2);
     let last = redrive(json!({"type": "job", "cursor": two["next_cursor"]})).await;
     assert_eq!((last["redriven"].as_array().unwrap().len(), &last["next_cursor"]), (1, &Value::Null));
-    let rest = redrive(json!({"rate_per_s": 10})).await;
+    let rest = redrive(json!({"all": true, "rate_per_s": 10})).await;
     assert_eq!(rest["redriven"].as_array().unwrap().len(), 3);
-    assert_eq!(redrive(json!({})).await["redriven"], json!([]));
+    assert_eq!(redrive(json!({"all": true})).await["redriven"], json!([]));
     assert_eq!(server.get("/api/mailboxes/worker").await.json()["pending"], 6);
     for (body, field) in [
         (json!({"reason": "bored"}), "/reason"),
-        (json!({"limit": 0}), "/limit"),
-        (json!({"rate_per_s": 1_001}), "/rate_per_s"),
+        (json!({"all": true, "limit": 0}), "/limit"),
+        (json!({"all": true, "rate_per_s": 1_001}), "/rate_per_s"),
     ] {
         assert_eq!(redrive(body).await["errors"][0]["pointer"], field);
     }
@@ -494,7 +494,7 @@ async fn a_redrive_at_a_slow_rate_ends_after_a_minute() {
         server.bridge.publish(message.from(format!("s{n}").parse().unwrap())).await.unwrap();
     }
     reject_all(&server, &worker, "no").await;
-    let call = server.post("/api/dead-letters/redrive", r#"{"limit": 1000, "rate_per_s": 1}"#);
+    let call = server.post("/api/dead-letters/redrive", r#"{"all": true, "limit": 1000, "rate_per_s": 1}"#);
     let done = in_time(&server.clock, Duration::from_secs(1), call).await.json();
     assert_eq!(done["redriven"].as_array().unwrap().len(), 60);
     assert!(done["next_cursor"].is_string(), "{done}");

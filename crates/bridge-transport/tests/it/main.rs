@@ -11,6 +11,7 @@ mod heartbeat;
 mod hostile;
 mod limits;
 mod mailboxes;
+mod members;
 mod mounting;
 mod origins;
 mod page;

@@ -1,29 +1,49 @@
 //! Single deliveries: how they fare, withdrawing them, giving them another life.
 
-use bridge_core::{Address, DeadReason, DeliveryId, Seq, State, StateKind};
+use bridge_core::{Address, DeadReason, DeliveryError, DeliveryId, Seq, State, StateKind};
 use bridge_protocol::{
     Attempt, Cancelled, Code, Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Unredriven, Why,
 };
-use bridge_runtime::{DeadLetters, DeliveryPage};
+use bridge_runtime::{CallError, DeadLetters, DeliveryPage};
 use http::StatusCode;
 
 use super::messages::{millis, parsed};
 use crate::http::{
     held,
+    query::place as place_at,
     request::Request,
-    response::{Answer, Refusal, json},
+    response::{Answer, Place, Refusal, json},
 };
 
 /// The delivery in the path, or the first one of the message in it.
 fn id(request: &Request) -> Result<DeliveryId, Refusal> {
-    DeliveryId::named(request.id()).map_err(|_| {
-        Refusal::new(Code::UnknownDelivery)
-            .detail("an id of a delivery or a message begins with dlv_ or msg_")
+    let given = request.id();
+    DeliveryId::named(given).map_err(|error| {
+        let shown: String = given.chars().take(64).collect();
+        let detail = if given.starts_with("dlv_") || given.starts_with("msg_") {
+            format!("{shown}: {error}")
+        } else {
+            format!("{shown}: an id of a delivery or a message begins with dlv_ or msg_")
+        };
+        Refusal::new(Code::UnknownDelivery).detail(detail)
     })
 }
 
+/// A refusal of what is in the path: what is not known is called as it was named.
+fn refused(given: &str, error: CallError<DeliveryError>) -> Refusal {
+    let detail = match &error {
+        CallError::Refused(DeliveryError::Unknown(_)) if given.starts_with("msg_") => {
+            format!("there is no delivery of a message {given}")
+        }
+        CallError::Refused(DeliveryError::Unknown(_)) => format!("there is no delivery {given}"),
+        _ => return error.into(),
+    };
+    Refusal::new(Code::UnknownDelivery).detail(detail)
+}
+
 pub(super) async fn show(request: Request) -> Answer {
-    let found = request.shared.bridge.inspect(id(&request)?).await?;
+    let found = request.shared.bridge.inspect(id(&request)?).await;
+    let found = found.map_err(|error| refused(request.id(), error))?;
     let delivery = Delivery { attempts: Some(Attempt::all_of(&found)), ..Delivery::from(&found) };
     Ok(json(StatusCode::OK, &delivery))
 }
@@ -59,8 +79,7 @@ pub(super) async fn dead_letters(request: Request) -> Answer {
 /// Where a page begins, and how long it may be.
 fn place(request: &Request) -> Result<(Option<Seq>, usize), Refusal> {
     let limit = request.query.number("limit", 1..=1_000)?.map_or(100, |limit| limit as usize);
-    let before = request.query.number("cursor", 1..=u64::MAX).map_err(|_| Code::InvalidCursor)?;
-    Ok((before.map(Seq), limit))
+    Ok((request.query.place()?, limit))
 }
 
 fn page(request: &Request, found: &DeliveryPage) -> Answer {
@@ -87,6 +106,19 @@ const LONGEST: u32 = 60;
 /// Another life for some dead letters, or all, so many a second.
 pub(super) async fn redrive_dead(mut request: Request) -> Answer {
     let wish: RedriveDead = request.optional_json().await?.unwrap_or_default();
+    let filters = wish.mailbox.is_some() || wish.reason.is_some() || wish.kind.is_some();
+    match (wish.all, filters) {
+        (false, false) => {
+            return Err(Refusal::field(
+                "/all",
+                "without mailbox, reason or type it must be true: every one is meant",
+            ));
+        }
+        (true, true) => {
+            return Err(Refusal::field("/all", "either all or a filter, mailbox, reason or type, not both"));
+        }
+        _ => {}
+    }
     let wrong = |detail: String| Refusal::field("/reason", detail);
     let wanted = DeadLetters {
         mailbox: parsed("/mailbox", wish.mailbox.as_deref())?,
@@ -99,7 +131,8 @@ pub(super) async fn redrive_dead(mut request: Request) -> Answer {
     };
     let rate = number("/rate_per_s", wish.rate_per_s, 100)?;
     let limit = number("/limit", wish.limit, 100)?.min(rate * LONGEST) as usize;
-    let after = parsed::<u64>("/cursor", wish.cursor.as_deref()).map_err(|_| Code::InvalidCursor)?.map(Seq);
+    let after =
+        wish.cursor.as_deref().map(|cursor| place_at(Place::Pointer("/cursor"), cursor)).transpose()?;
     let bridge = &request.shared.bridge;
     let done = if wish.dry_run {
         bridge.try_redrive_dead(&wanted, after, limit).await?
@@ -120,12 +153,14 @@ pub(super) async fn redrive_dead(mut request: Request) -> Answer {
 }
 
 pub(super) async fn why(request: Request) -> Answer {
-    let why = request.shared.bridge.why(id(&request)?).await?;
+    let why = request.shared.bridge.why(id(&request)?).await;
+    let why = why.map_err(|error| refused(request.id(), error))?;
     Ok(json(StatusCode::OK, &Why::from(&why)))
 }
 
 pub(super) async fn cancel(request: Request) -> Answer {
-    let cancelled = request.shared.bridge.cancel(id(&request)?).await?;
+    let cancelled = request.shared.bridge.cancel(id(&request)?).await;
+    let cancelled = cancelled.map_err(|error| refused(request.id(), error))?;
     let answer = Cancelled { state: cancelled.state.as_str().to_owned(), requested: cancelled.requested };
     Ok(json(StatusCode::OK, &answer))
 }
@@ -134,6 +169,7 @@ pub(super) async fn redrive(mut request: Request) -> Answer {
     let id = id(&request)?;
     let redrive: Redrive = request.optional_json().await?.unwrap_or_default();
     let ttl = millis("/ttl_ms", redrive.ttl_ms, 1)?;
-    let redriven = request.shared.bridge.redrive(id, ttl).await?;
+    let redriven = request.shared.bridge.redrive(id, ttl).await;
+    let redriven = redriven.map_err(|error| refused(request.id(), error))?;
     Ok(json(StatusCode::OK, &Successor { delivery_id: redriven.to_string() }))
 }

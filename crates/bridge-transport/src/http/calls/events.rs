@@ -14,7 +14,7 @@ use crate::{
     http::{
         held,
         request::Request,
-        response::{Answer, Refusal, json},
+        response::{Answer, NO_CURSOR, Place, Refusal, json},
     },
     sse,
 };
@@ -41,13 +41,17 @@ async fn answer(request: Request, scope: Scope, session: Option<SessionId>) -> A
     if request.wants_events() { stream(request, scope, session).await } else { page(request, scope).await }
 }
 
+/// Where a reader says what it had last.
+const LAST: &str = "last-event-id";
+
 /// Where to begin: behind what the reader had last, behind a cursor, from now, or from the beginning.
 fn from(request: &Request, last: Option<&str>) -> Result<From, Refusal> {
+    let place = if last.is_some() { Place::Header(LAST) } else { Place::Parameter("after") };
     match last.or_else(|| request.query.get("after")) {
         None | Some("") => Ok(From::Floor),
         Some("head") => Ok(From::Head),
         Some(text) => {
-            let cursor: Cursor = text.parse().map_err(|_| Code::InvalidCursor)?;
+            let cursor: Cursor = text.parse().map_err(|_| Refusal::cursor(place, NO_CURSOR))?;
             Ok(From::After(cursor))
         }
     }
@@ -74,7 +78,7 @@ fn filter(request: &Request) -> Result<EventFilter, Refusal> {
 }
 
 async fn stream(request: Request, scope: Scope, session: Option<SessionId>) -> Answer {
-    let from = from(&request, request.header("last-event-id")?)?;
+    let from = from(&request, request.header(LAST)?)?;
     let shared = &request.shared;
     let place = Arc::clone(&shared.streams).try_acquire_owned().map_err(|_| Code::Overloaded)?;
     let follow = shared.bridge.follow(scope, from).await?.only(filter(&request)?);

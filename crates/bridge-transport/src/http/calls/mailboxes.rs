@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use bridge_core::{Address, Class, MailboxSet, ParseAddressError, SetMailbox as Set};
-use bridge_protocol::{Code, Mailbox, ON_BACKOFF, ORDERS, Page, Purge, Purged, SetMailbox};
+use bridge_protocol::{
+    Code, MAX_BYTES, MAX_COUNT, Mailbox, ON_BACKOFF, ORDERS, Page, Purge, Purged, SetMailbox,
+};
 use bridge_runtime::Purge as How;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
+use serde::de::IgnoredAny;
 
 use super::receive::{LEASE, within};
 use crate::http::{
@@ -27,7 +30,7 @@ fn named(request: &Request) -> Result<Address, ParseAddressError> {
 
 pub(super) async fn list(request: Request) -> Answer {
     let limit = request.query.number("limit", 1..=1_000)?.map_or(100, |limit| limit as usize);
-    let after = request.query.parsed("cursor").map_err(|_| Code::InvalidCursor)?;
+    let after = request.query.cursor()?;
     let found = request.shared.bridge.mailboxes(after, limit).await?;
     let data: Vec<Mailbox> = found.mailboxes.iter().map(Into::into).collect();
     let next_cursor = data.last().filter(|_| found.more).map(|last| last.name.clone());
@@ -52,10 +55,10 @@ pub(super) async fn set(mut request: Request) -> Answer {
 
 fn decoded(address: Address, wish: &SetMailbox) -> Result<Set, Refusal> {
     let classes = Class::ALL.map(|class| (class.as_str(), class));
-    let counts = 1..=u32::MAX.into();
+    let counts = 1..=MAX_COUNT;
     within("/max_pending", wish.max_pending.flatten().map(u64::from), counts.clone())?;
     within("/max_failures", wish.max_failures.flatten().map(u64::from), counts)?;
-    within("/max_pending_bytes", wish.max_pending_bytes.flatten(), 1..=i64::MAX.unsigned_abs())?;
+    within("/max_pending_bytes", wish.max_pending_bytes.flatten(), 1..=MAX_BYTES)?;
     within("/lease_ms", wish.lease_ms.flatten(), LEASE)?;
     Ok(Set {
         address,
@@ -86,15 +89,22 @@ pub(super) async fn delete(request: Request) -> Answer {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub(super) async fn pause(request: Request) -> Answer {
+pub(super) async fn pause(mut request: Request) -> Answer {
+    sound(&mut request).await?;
     let by = request.client()?.unwrap_or_else(|| request.principal.name.clone());
     let view = request.shared.bridge.pause_mailbox(address(&request)?, by).await?;
     Ok(json(StatusCode::OK, &Mailbox::from(&view)))
 }
 
-pub(super) async fn resume(request: Request) -> Answer {
+pub(super) async fn resume(mut request: Request) -> Answer {
+    sound(&mut request).await?;
     let view = request.shared.bridge.resume_mailbox(address(&request)?).await?;
     Ok(json(StatusCode::OK, &Mailbox::from(&view)))
+}
+
+/// Nothing is asked of the body, but what is sent must be what is taken everywhere.
+async fn sound(request: &mut Request) -> Result<(), Refusal> {
+    request.optional_json::<IgnoredAny>().await.map(drop)
 }
 
 /// Unless it is told not to be, a purge is only tried.

@@ -3,29 +3,28 @@
 use std::{sync::Arc, time::Duration};
 
 use bridge_core::{
-    Address, Cursor, Delivery, DeliveryError, Headers, Name, Priority, PublishError, Seq, SessionId, Side,
+    Address, Cursor, Delivery, DeliveryError, Headers, Label, MessageId, Name, Priority, PublishError,
+    SessionId, Side,
 };
 use bridge_protocol::{
-    Code, Expires, Message, Published, Read, ReadTo, SendMessage, Sent, Session, SetTtl, Snapshot,
-    payload_of, text_payload,
+    Code, Expires, MAX_SPAN_MS, Message, Published, Read, ReadTo, SendMessage, Sent, Session, SetTtl,
+    Snapshot, payload_of, text_payload,
 };
 use bridge_runtime::{Bridge, CallError, NewMessage};
 use bytes::Bytes;
 use http::StatusCode;
+use serde_json::value::RawValue;
 
 use super::sessions::BOUNCE;
 use crate::http::{
     door::Shared,
     held,
-    request::Request,
-    response::{Answer, Refusal, json, large_json},
+    request::{CLIENT, Request},
+    response::{Answer, NO_CURSOR, Place, Refusal, json, large_json},
     settings::SharedSession,
 };
 
 const KEY: &str = "idempotency-key";
-
-/// The longest time a message can be told to wait or to live: ten years.
-const LONGEST: u64 = 10 * 365 * 24 * 3_600_000;
 
 /// The sender's own strings: so many, so long.
 const HEADERS: usize = 32;
@@ -34,9 +33,6 @@ const HEADER_VALUE: usize = 1_024;
 
 /// Room for what is said of a message in a page besides its content, which stands there as text too.
 const ROOM: usize = 1 << 10;
-
-/// The last place in a log that a store can hold.
-const LAST: u64 = i64::MAX as u64;
 
 pub(super) async fn send(mut request: Request) -> Answer {
     let session = request.session()?;
@@ -58,11 +54,7 @@ pub(super) async fn send(mut request: Request) -> Answer {
 /// A message to any address.
 pub(super) async fn send_to(mut request: Request) -> Answer {
     let mut send: SendMessage = request.json().await?;
-    let from: Option<Name> = match parsed("/from", send.from.as_deref())? {
-        Some(from) => Some(from),
-        None => request.client()?,
-    };
-    let from = from.ok_or_else(|| Refusal::field("/from", "the sender's name is needed"))?;
+    let from = sender(&request, &send)?;
     let to: Option<Address> = parsed("/to", send.to.as_deref())?;
     let to = to.ok_or_else(|| Refusal::field("/to", "an address is needed"))?;
     let mut message = NewMessage::new(to, content(&mut send)?).from(from);
@@ -73,6 +65,23 @@ pub(super) async fn send_to(mut request: Request) -> Answer {
         published: Published::new(request.shared.bridge.log_id(), &published),
     };
     Ok(json(StatusCode::OK, &answer))
+}
+
+/// Who sends a message: somebody who can be sent to, else an answer would go nowhere.
+fn sender(request: &Request, send: &SendMessage) -> Result<Name, Refusal> {
+    let (place, from) = match parsed("/from", send.from.as_deref())? {
+        Some(from) => (Place::Pointer("/from"), from),
+        None => match request.client()? {
+            Some(from) => (Place::Header(CLIENT), from),
+            None => return Err(Refusal::field("/from", "the sender's name is needed")),
+        },
+    };
+    match Label::new(from) {
+        Some(label) => Ok(label.name().clone()),
+        None => {
+            Err(Refusal::at(Code::InvalidField, place, &"the name of a client: without a colon, and not all"))
+        }
+    }
 }
 
 /// Everything of a message but its sender, its recipient and its content.
@@ -133,7 +142,7 @@ pub(super) async fn open_shared(bridge: &Bridge) -> Result<(), CallError<bridge_
 
 /// The content, which is taken out of the message.
 fn content(send: &mut SendMessage) -> Result<Bytes, Refusal> {
-    match (send.text.take(), send.payload.take()) {
+    match text_or_json(send.text.take(), send.payload.take()) {
         (Some(text), None) if text.trim().is_empty() => Err(Refusal::field("/text", "not blank")),
         (Some(text), None) => Ok(text_payload(&text).into()),
         (None, Some(payload)) => {
@@ -142,6 +151,15 @@ fn content(send: &mut SendMessage) -> Result<Bytes, Refusal> {
         (Some(_), Some(_)) => Err(Refusal::field("/payload", "either text or payload, not both")),
         (None, None) => Err(Refusal::field("/text", "text or payload is needed")),
     }
+}
+
+/// Content as it was given; a `null` beside text is none, as it is of every other member.
+pub(super) fn text_or_json(
+    text: Option<String>,
+    json: Option<Box<RawValue>>,
+) -> (Option<String>, Option<Box<RawValue>>) {
+    let json = json.filter(|json| text.is_none() || json.get() != "null");
+    (text, json)
 }
 
 /// The sender's key: as it is, or as the quoted string that structured fields make of it.
@@ -182,8 +200,8 @@ pub(super) fn kind(text: Option<&str>) -> Result<Option<Name>, Refusal> {
 /// A time in milliseconds that is not beyond all measure.
 pub(super) fn millis(pointer: &str, value: Option<u64>, least: u64) -> Result<Option<Duration>, Refusal> {
     match value {
-        Some(millis) if !(least..=LONGEST).contains(&millis) => {
-            Err(Refusal::field(pointer, format_args!("from {least} to {LONGEST}")))
+        Some(millis) if !(least..=MAX_SPAN_MS).contains(&millis) => {
+            Err(Refusal::field(pointer, format_args!("from {least} to {MAX_SPAN_MS}")))
         }
         millis => Ok(millis.map(Duration::from_millis)),
     }
@@ -217,13 +235,24 @@ fn headers(send: &SendMessage) -> Result<Headers, Refusal> {
         .collect())
 }
 
+/// The message in the path.
+fn id(request: &Request) -> Result<MessageId, Refusal> {
+    let shown: String = request.id().chars().take(64).collect();
+    let wrong = |error| Refusal::new(Code::UnknownMessage).detail(format!("{shown}: {error}"));
+    request.id().parse().map_err(wrong)
+}
+
+fn unknown(request: &Request) -> Refusal {
+    Refusal::new(Code::UnknownMessage).detail(format!("there is no message {}", request.id()))
+}
+
 /// Another time to live for a message that has not arrived yet.
 pub(super) async fn ttl(mut request: Request) -> Answer {
-    let message = request.id().parse().map_err(|_| Code::UnknownMessage)?;
+    let message = id(&request)?;
     let given: SetTtl = request.json().await?;
     let ttl = millis("/ttl_ms", given.ttl_ms, 1)?.ok_or_else(|| Refusal::field("/ttl_ms", "it is needed"))?;
     let expires_at = match request.shared.bridge.set_ttl(message, ttl).await {
-        Err(CallError::Refused(DeliveryError::Unknown(_))) => return Err(Code::UnknownMessage.into()),
+        Err(CallError::Refused(DeliveryError::Unknown(_))) => return Err(unknown(&request)),
         set => set?,
     };
     Ok(json(StatusCode::OK, &Expires { expires_at: expires_at.into() }))
@@ -232,7 +261,7 @@ pub(super) async fn ttl(mut request: Request) -> Answer {
 pub(super) async fn list(request: Request) -> Answer {
     let session = request.session()?;
     let limit = request.query.number("limit", 1..=100)?.map_or(50, |limit| limit as usize);
-    let before = request.query.number("cursor", 1..=LAST).map_err(|_| Code::InvalidCursor)?.map(Seq);
+    let before = request.query.place()?;
     let _turn = request.shared.pages.acquire().await;
     let bridge = &request.shared.bridge;
     let page = bridge.snapshot(session, before, limit).await?;
@@ -256,12 +285,13 @@ pub(super) async fn read(mut request: Request) -> Answer {
     let session = request.session()?;
     let read: Read = request.json().await?;
     let bridge = &request.shared.bridge;
-    let cursor: Cursor = read.cursor.parse().map_err(|_| Code::InvalidCursor)?;
+    let wrong = |detail| Refusal::cursor(Place::Pointer("/cursor"), detail);
+    let cursor: Cursor = read.cursor.parse().map_err(|_| wrong(NO_CURSOR))?;
     if cursor.log != bridge.log_id() {
-        return Err(Refusal::new(Code::InvalidCursor).detail("the cursor is of another log"));
+        return Err(wrong("it is of another log"));
     }
     if cursor.seq > bridge.head().seq {
-        return Err(Refusal::new(Code::InvalidCursor).detail("the cursor is ahead of the log"));
+        return Err(wrong("it is ahead of the log"));
     }
     let seq = bridge.read(session, cursor.seq).await?;
     let read_to = Cursor { log: cursor.log, seq }.to_string();

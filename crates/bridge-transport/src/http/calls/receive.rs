@@ -14,11 +14,8 @@ use crate::http::{
     response::{Answer, Refusal, json, json_handed_over},
 };
 
-/// The longest wait, in milliseconds.
-const WAIT: u64 = 60_000;
-
 /// The shortest and the longest lease, in milliseconds.
-pub(super) const LEASE: std::ops::RangeInclusive<u64> = 1_000..=12 * 3_600_000;
+pub(super) const LEASE: std::ops::RangeInclusive<u64> = wire::MIN_LEASE_MS..=wire::MAX_LEASE_MS;
 
 /// Types that a filter can name.
 const TYPES: usize = 16;
@@ -43,8 +40,10 @@ pub(super) async fn receive(mut request: Request) -> Answer {
     };
     receive.max = within("/max", wish.max.map(u64::from), 1..=100)?.map_or(1, |max| max as u32);
     receive.max_bytes = within("/max_bytes", wish.max_bytes, 1..=u64::MAX)?.unwrap_or(BYTES).min(BYTES);
-    receive.wait = Duration::from_millis(within("/wait_ms", wish.wait_ms, 0..=WAIT)?.unwrap_or(0));
-    receive.linger = Duration::from_millis(within("/linger_ms", wish.linger_ms, 0..=WAIT)?.unwrap_or(0));
+    receive.wait =
+        Duration::from_millis(within("/wait_ms", wish.wait_ms, 0..=wire::MAX_WAIT_MS)?.unwrap_or(0));
+    receive.linger =
+        Duration::from_millis(within("/linger_ms", wish.linger_ms, 0..=wire::MAX_WAIT_MS)?.unwrap_or(0));
     receive.lease = within("/lease_ms", wish.lease_ms, LEASE)?.map(Duration::from_millis);
     receive.attempt_id = parsed("/attempt_id", wish.attempt_id.as_deref())?;
     let shared = &request.shared;
@@ -79,6 +78,9 @@ async fn take(shared: &Shared, receive: ReceiveRequest) -> Result<Received, Call
 
 /// Where it is to be taken from: one mailbox or several.
 fn mailboxes(wish: &wire::Receive) -> Result<Vec<Address>, Refusal> {
+    if wish.mailbox.is_some() && !wish.mailboxes.is_empty() {
+        return Err(Refusal::field("/mailboxes", "either mailbox or mailboxes, not both"));
+    }
     let one = wish.mailbox.iter().map(|mailbox| ("/mailbox".to_owned(), mailbox));
     let several = wish.mailboxes.iter().enumerate();
     let several = several.map(|(at, mailbox)| (format!("/mailboxes/{at}"), mailbox));

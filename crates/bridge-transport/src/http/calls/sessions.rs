@@ -44,7 +44,7 @@ pub(super) fn dashboard(id: SessionId) -> String {
 
 pub(super) async fn list(request: Request) -> Answer {
     let limit = request.query.number("limit", 1..=100)?.map_or(50, |limit| limit as usize);
-    let before = request.query.parsed("cursor")?;
+    let before = request.query.cursor()?;
     let shared = &request.shared;
     let _turn = shared.pages.acquire().await;
     let mut views = shared.bridge.sessions(before, limit + 1).await?;

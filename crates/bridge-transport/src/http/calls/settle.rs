@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use bridge_core::{Name, Settled};
 use bridge_protocol::{
-    self as wire, NotCovered, Published, Reply, Settle, SettleCall, SettleResult, SettleResults, payload_of,
-    text_payload,
+    self as wire, NotCovered, Object, Published, Reply, Settle, SettleCall, SettleResult, SettleResults,
+    payload_of, text_payload,
 };
 use bridge_runtime::{Bridge, Credential, NewReply, Settlement};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    messages::{kind, parsed},
+    messages::{kind, parsed, text_or_json},
     receive::{LEASE, within},
 };
 use crate::http::{
@@ -24,6 +24,9 @@ use crate::http::{
 
 /// Settlements in one call.
 const MOST: usize = 100;
+
+/// What is said to who names a lease in two ways, which may be two leases.
+const ONE_LEASE: &str = "either token, or message_id and handle, not both";
 
 pub(super) async fn settle(mut request: Request) -> Answer {
     let call = parse(&mut request).await?;
@@ -44,14 +47,53 @@ pub(super) async fn settle(mut request: Request) -> Answer {
 }
 
 async fn parse(request: &mut Request) -> Result<SettleCall, Refusal> {
-    #[derive(Deserialize)]
-    struct Items {
-        items: Option<Vec<Settle>>,
-    }
     let body = request.body().await?;
-    match decode::<Items>(body)?.items {
-        Some(items) => Ok(SettleCall::Many(items)),
+    let call: Items = decode(body)?;
+    if call.items.is_some()
+        && let Some(member) = call.of_one()
+    {
+        return Err(Refusal::field(&format!("/{member}"), "it belongs to one settlement; put it into items"));
+    }
+    match call.items {
+        Some(items) => Ok(SettleCall::Many(items.into_iter().map(|Object(item)| item).collect())),
         None => decode(body).map(|one| SettleCall::One(Box::new(one))),
+    }
+}
+
+/// Several settlements, and what is said beside them that belongs into one.
+#[derive(Deserialize)]
+struct Items {
+    items: Option<Vec<Object<Settle>>>,
+    token: Option<IgnoredAny>,
+    message_id: Option<IgnoredAny>,
+    handle: Option<IgnoredAny>,
+    consumer: Option<IgnoredAny>,
+    outcome: Option<IgnoredAny>,
+    reply: Option<IgnoredAny>,
+    covers: Option<IgnoredAny>,
+    delay_ms: Option<IgnoredAny>,
+    by_ms: Option<IgnoredAny>,
+    progress: Option<IgnoredAny>,
+    reason: Option<IgnoredAny>,
+}
+
+impl Items {
+    /// A member of one settlement, if there is one.
+    fn of_one(&self) -> Option<&'static str> {
+        let members = [
+            ("token", &self.token),
+            ("message_id", &self.message_id),
+            ("handle", &self.handle),
+            ("consumer", &self.consumer),
+            ("outcome", &self.outcome),
+            ("reply", &self.reply),
+            ("covers", &self.covers),
+            ("delay_ms", &self.delay_ms),
+            ("by_ms", &self.by_ms),
+            ("progress", &self.progress),
+            ("reason", &self.reason),
+        ];
+        members.into_iter().find(|(_, given)| given.is_some()).map(|(name, _)| name)
     }
 }
 
@@ -111,7 +153,9 @@ fn said(request: &Request, client: Option<&Name>, settle: Settle) -> Result<Said
     };
     let message = parsed("/message_id", settle.message_id.as_deref())?;
     let credential = match (settle.token, message, settle.handle) {
-        (Some(token), _, _) => Credential::Token(token),
+        (Some(_), Some(_), _) => return Err(Refusal::field("/message_id", ONE_LEASE)),
+        (Some(_), None, Some(_)) => return Err(Refusal::field("/handle", ONE_LEASE)),
+        (Some(token), None, None) => Credential::Token(token),
         (None, Some(message), Some(handle)) => Credential::Handle(message, handle),
         (None, Some(message), None) => {
             Credential::Message { message, principal: request.principal.name.clone(), consumer }
@@ -130,9 +174,9 @@ fn span(pointer: &str, millis: Option<u64>) -> Result<Option<Duration>, Refusal>
 
 fn reply(settle: &Settle) -> Result<NewReply, Refusal> {
     let given = settle.reply.as_deref().ok_or_else(|| Refusal::field("/reply", "an answer needs it"))?;
-    let mut reply = Reply::parse(given)
+    let reply = Reply::parse(given)
         .map_err(|_| Refusal::field("/reply", "a string, or an object with text or payload"))?;
-    let payload: Bytes = match (reply.text.take(), reply.payload.take()) {
+    let payload: Bytes = match text_or_json(reply.text, reply.payload) {
         (Some(text), None) if !text.trim().is_empty() => text_payload(&text).into(),
         (None, Some(payload)) => {
             payload_of(payload).map_err(|error| Refusal::field("/reply/payload", error))?.into()
