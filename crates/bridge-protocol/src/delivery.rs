@@ -16,8 +16,18 @@ pub struct Delivery {
     pub id: String,
     /// The message.
     pub message_id: String,
+    /// The type of the message.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Who sent it.
+    pub from: String,
     /// Where it goes.
     pub mailbox: String,
+    /// Deliveries with one key are handed out in order; none if it waits for no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// 1 (critical) to 9 (bulk).
+    pub priority: u8,
     /// `pending`, `leased`, `done`, `dead` or `cancelled`.
     pub state: String,
     /// Leases given so far.
@@ -130,7 +140,11 @@ impl From<&core::Delivery> for Delivery {
         Self {
             id: delivery.id.to_string(),
             message_id: delivery.message.to_string(),
+            kind: (&delivery.kind).into(),
+            from: (&delivery.from).into(),
             mailbox: delivery.mailbox.to_string(),
+            key: delivery.key.as_ref().map(Into::into),
+            priority: delivery.priority.level(),
             state: delivery.state.as_str().to_owned(),
             attempt: delivery.attempt,
             failures: delivery.failures,

@@ -62,7 +62,7 @@ pub struct Message {
     /// The sender's own short strings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// How it fares: in snapshots only.
+    /// How it fares: in snapshots, and where one message is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<Vec<Delivery>>,
 }

@@ -40,8 +40,10 @@ fn size_of(delivery: &Delivery) -> usize {
     let words = |words: &Option<Arc<str>>| words.as_deref().map_or(0, str::len);
     let attempts = delivery.attempts.iter();
     let attempts = attempts.map(|attempt| 128 + attempt.consumer.as_str().len() + words(&attempt.error));
+    let names = [Some(&delivery.from), Some(&delivery.kind), delivery.key.as_ref()];
+    let names: usize = names.into_iter().flatten().map(|name| name.as_str().len()).sum();
     // The last error is told once more, with the attempt that it belongs to.
-    512 + words(&delivery.progress) + 2 * words(&delivery.last_error) + attempts.sum::<usize>()
+    512 + names + words(&delivery.progress) + 2 * words(&delivery.last_error) + attempts.sum::<usize>()
 }
 
 /// How many of these make a page: `limit` at most, and none behind the one with which it holds [`PAGE_BYTES`].

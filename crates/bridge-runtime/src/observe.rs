@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bridge_core::{
-    Cursor, Delivery, DeliveryId, Index, LogPage, Message, MessageId, Name, Row, RowKey, Scope, Seq,
-    SessionError, SessionId, SessionView, StoreError,
+    Cursor, Delivery, DeliveryError, DeliveryId, Index, LogPage, Message, MessageId, Name, Row, RowKey,
+    Scope, Seq, SessionError, SessionId, SessionView, StoreError,
 };
 
 use crate::{
@@ -74,6 +74,36 @@ impl Bridge {
             Some(Row::Delivery(delivery)) => Ok(Some(Arc::unwrap_or_clone(delivery))),
             _ => Ok(None),
         }
+    }
+
+    /// A message, and its deliveries as they stand now: the first one and what redrives made of it. An answer that could be
+    /// delivered to nobody has none.
+    ///
+    /// # Errors
+    /// * [`DeliveryError::Unknown`] — there is no such message; if it was removed, its delivery is not remembered either.
+    /// * [`DeliveryError::MessageGone`] — it was removed, and its delivery is remembered.
+    pub async fn message(
+        &self,
+        id: MessageId,
+    ) -> Result<(Arc<Message>, Vec<Delivery>), CallError<DeliveryError>> {
+        let first = DeliveryId::of(id, 0);
+        let Some(message) = self.messages_by_id(&[id]).await?.pop().flatten() else {
+            self.inspect(first).await?;
+            return Err(CallError::Refused(DeliveryError::MessageGone(first)));
+        };
+        let mut deliveries = Vec::new();
+        let mut next = Some(first);
+        while let Some(id) = next {
+            match self.inspect(id).await {
+                Ok(delivery) => {
+                    next = delivery.redriven_as;
+                    deliveries.push(delivery);
+                }
+                Err(CallError::Refused(_)) => break,
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok((message, deliveries))
     }
 
     /// A page of a conversation: at most `limit` messages before `before`, the newest if absent. Large ones make it shorter:

@@ -51,6 +51,8 @@ pub(crate) enum Action {
     ChangeSession,
     /// Put a message into a conversation.
     Send,
+    /// See what a message says, whoever it is for.
+    ReadMessage,
     /// Read the log of all conversations.
     ReadLog,
     /// Take deliveries.

@@ -12,6 +12,7 @@ mod hostile;
 mod limits;
 mod mailboxes;
 mod members;
+mod messages;
 mod mounting;
 mod origins;
 mod page;

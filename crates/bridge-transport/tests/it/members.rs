@@ -213,6 +213,7 @@ async fn what_is_not_there_is_called_as_it_was_named() {
         (format!("dlv_{digits}"), format!("dlv_{digits}: an id is its prefix and 32 hexadecimal digits")),
         ("xx".to_owned(), "xx: an id is its prefix and 32 hexadecimal digits".to_owned()),
     ] {
+        assert_eq!(detail(&server.get(&format!("/api/messages/{id}")).await, "unknown_message"), said);
         let ttl = server.post(&format!("/api/messages/{id}/ttl"), r#"{"ttl_ms": 1}"#).await;
         assert_eq!(detail(&ttl, "unknown_message"), said);
     }

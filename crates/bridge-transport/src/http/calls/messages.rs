@@ -246,6 +246,22 @@ fn unknown(request: &Request) -> Refusal {
     Refusal::new(Code::UnknownMessage).detail(format!("there is no message {}", request.id()))
 }
 
+/// What a message says, and how it fares.
+pub(super) async fn show(request: Request) -> Answer {
+    let (message, deliveries) = match request.shared.bridge.message(id(&request)?).await {
+        Err(CallError::Refused(DeliveryError::MessageGone(_))) => {
+            let gone = format!("message {} was removed; how it fared is told of its delivery", request.id());
+            return Err(Refusal::new(Code::UnknownMessage).detail(gone));
+        }
+        Err(CallError::Refused(_)) => return Err(unknown(&request)),
+        found => found?,
+    };
+    held::check(message.payload.len(), &request.shared.answers)?;
+    let shown =
+        Message { deliveries: Some(deliveries.iter().map(Into::into).collect()), ..Message::from(&*message) };
+    Ok(large_json(&shown, 2 * message.payload.len() + ROOM))
+}
+
 /// Another time to live for a message that has not arrived yet.
 pub(super) async fn ttl(mut request: Request) -> Answer {
     let message = id(&request)?;

@@ -43,6 +43,7 @@ pub(super) fn answer(call: Call, request: Request) -> BoxFuture<'static, Answer>
         Call::Deliveries => deliveries::list(request).boxed(),
         Call::DeadLetters => deliveries::dead_letters(request).boxed(),
         Call::RedriveDead => deliveries::redrive_dead(request).boxed(),
+        Call::Message => messages::show(request).boxed(),
         Call::Ttl => messages::ttl(request).boxed(),
         Call::SendTo => messages::send_to(request).boxed(),
         Call::Mailboxes => mailboxes::list(request).boxed(),
