@@ -38,7 +38,7 @@ impl From<()> for Handled {
 /// A loop that takes deliveries of a [`Queue`], hands each to a function, and settles it by what that returns.
 ///
 /// * `Ok(())` or [`Handled::Done`] acknowledges it; an `Err` says that it failed, with the error's text, and it comes back after
-///   its back-off; so does a panic.
+///   its back-off; so does a panic. Either is logged as a warning, with the delivery and the attempt.
 /// * While the function works the lease is extended, however long it takes. If it is lost all the same, the function is dropped
 ///   at its next `await`: somebody else has the delivery by then.
 /// * When it is told to stop it takes nothing more, and returns when what it has begun is done and settled.
@@ -173,8 +173,14 @@ where
         Ok(Ok(Handled::Done)) => Outcome::Ack,
         Ok(Ok(Handled::Later(delay))) => Outcome::Release { delay },
         Ok(Ok(Handled::Rejected(reason))) => Outcome::Reject { reason: Some(words(reason).into()) },
-        Ok(Err(error)) => Outcome::Nack { delay: None, error: Some(words(error.to_string()).into()) },
-        Err(_panic) => Outcome::Nack { delay: None, error: Some("the handler panicked".into()) },
+        Ok(Err(error)) => {
+            tracing::warn!(delivery = %delivery.id, attempt = delivery.attempt, %error, "its handler failed");
+            Outcome::Nack { delay: None, error: Some(words(error.to_string()).into()) }
+        }
+        Err(_panic) => {
+            tracing::warn!(delivery = %delivery.id, attempt = delivery.attempt, "its handler panicked");
+            Outcome::Nack { delay: None, error: Some("the handler panicked".into()) }
+        }
     };
     let mut pause = IMPATIENCE;
     for _ in 0..TRIES {

@@ -14,7 +14,7 @@ use bridge_core::{
 use bridge_runtime::{CallError, Consume, Fault, Handled, LocalQueue, QueueError};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::{House, soon};
+use super::{House, retention::Log, soon};
 
 type Job = QueueDelivery<LocalQueue>;
 
@@ -63,6 +63,38 @@ async fn each_delivery_is_settled_by_what_its_handler_returns() {
     let mut errors: Vec<_> = done.iter().filter_map(|done| done.last_error.as_deref()).collect();
     errors.sort_unstable();
     assert_eq!(errors, ["the handler panicked", "try again"]);
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_is_told_in_the_log_without_the_content() {
+    let (log, _heard) = Log::begin();
+    let house = House::open().await;
+    let queue = jobs(&house);
+    queue.publish("secret: failed".into()).await.unwrap();
+    queue.publish("secret: panic".into()).await.unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let handler = |job: Job| async move {
+        match &*job.payload {
+            b"secret: failed" if job.attempt == 1 => Err("the printer does not answer"),
+            b"secret: panic" if job.attempt == 1 => panic!("a handler that breaks"),
+            _ => Ok(()),
+        }
+    };
+    let working = tokio::spawn(Consume::new(queue).run(async { drop(stopped.await) }, handler));
+    until(&house, async || ended(&house, StateKind::Done).await == 2).await;
+    stop.send(()).unwrap();
+    soon(working).await.unwrap().unwrap();
+    let lines = log.lines();
+    let told =
+        |words: &str| lines.iter().filter(|line| line.contains("WARN") && line.contains(words)).count();
+    let done = house.bridge.deliveries(StateKind::Done, None, None, 100).await.unwrap().deliveries;
+    for delivery in done {
+        assert_eq!(told(&format!("delivery={} attempt=1", delivery.id)), 1, "{lines:#?}");
+    }
+    assert_eq!(told("its handler failed"), 1, "{lines:#?}");
+    assert_eq!(told("error=the printer does not answer"), 1, "{lines:#?}");
+    assert_eq!(told("its handler panicked"), 1, "{lines:#?}");
+    assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:#?}");
 }
 
 #[tokio::test]
