@@ -137,7 +137,10 @@ fn execute(cli: Cli, output: &Output) -> Result<ExitCode> {
         Command::Check(check) => check.run(output),
         Command::Mcp(mcp) => mcp.run(&runtime, &cli.url, output),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "bridge", &mut io::stdout());
+            // Written to standard output by the library, they would panic where nobody reads them.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "bridge", &mut script);
+            output.line(String::from_utf8(script).context("The completions are no text")?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }

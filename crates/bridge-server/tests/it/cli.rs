@@ -340,3 +340,17 @@ fn completions_know_the_commands() {
         assert!(output.status.success() && stdout(&output).contains("receive"), "{shell}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn completions_end_quietly_with_their_reader_and_fail_on_a_full_disk() {
+    let print = |to: Stdio| program().args(["completions", "bash"]).stdout(to).output().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let cut = print(writer.into());
+    assert_eq!((cut.status.code(), stderr(&cut)), (Some(0), String::new()));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = print(full.into());
+    let said = stderr(&full);
+    assert!(full.status.code() == Some(1) && said.starts_with("error: No space left on device"), "{said}");
+}
