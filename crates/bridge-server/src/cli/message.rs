@@ -129,8 +129,15 @@ impl Receive {
             ..wire::Receive::default()
         };
         let received: wire::Received = client.post_with("/api/receive", &receive, None, self.wait).await?;
-        if received.deliveries.is_empty() && !output.is_json() {
-            output.note("There is nothing to take.");
+        let empty = received.deliveries.is_empty();
+        if empty && !output.is_json() {
+            match received.held.len() {
+                0 => output.note("There is nothing to take."),
+                held => {
+                    output.note(&format!("There is nothing new to take. {held} in your hands from before:"));
+                    output.line(&told_held(&received.held))?;
+                }
+            }
         } else {
             output.result(&received, told_received)?;
         }
@@ -139,8 +146,7 @@ impl Receive {
 }
 
 fn told_received(received: &wire::Received) -> String {
-    let told: Vec<_> = received.deliveries.iter().map(told_granted).collect();
-    let mut text = told.join("\n\n");
+    let mut text = told_each(&received.deliveries, "(its content was removed)");
     if received.depth > 0 {
         write!(text, "\n\n{} more waiting", received.depth).expect("a string takes everything");
     }
@@ -152,7 +158,16 @@ fn told_received(received: &wire::Received) -> String {
     text
 }
 
-fn told_granted(granted: &wire::Granted) -> String {
+fn told_held(held: &[wire::Granted]) -> String {
+    told_each(held, "(its content was removed, or there is too much in your hands to show it)")
+}
+
+fn told_each(granted: &[wire::Granted], absent: &str) -> String {
+    let told: Vec<_> = granted.iter().map(|granted| told_granted(granted, absent)).collect();
+    told.join("\n\n")
+}
+
+fn told_granted(granted: &wire::Granted, absent: &str) -> String {
     let (head, body) = match &granted.message {
         Some(message) => {
             let payload = || message.payload.as_ref().map_or_else(String::new, ToString::to_string);
@@ -160,7 +175,7 @@ fn told_granted(granted: &wire::Granted) -> String {
                 message.text.clone().or_else(|| message.payload_base64.clone()).unwrap_or_else(payload);
             (format!("{} from {}", message.id, shown_on_a_line(&message.from)), shown(&body))
         }
-        None => (granted.id.clone(), "(its content was removed)".to_owned()),
+        None => (granted.id.clone(), absent.to_owned()),
     };
     let until = clock(granted.lease_until);
     format!("{head}, attempt {}, yours until {until}\n\n{body}\n\ntoken {}", granted.attempt, granted.token)

@@ -67,6 +67,12 @@ async fn a_conversation_from_the_command_line() {
     let token = repeated["deliveries"][0]["token"].as_str().unwrap();
     assert!(received.contains(token), "a repeated attempt gave another token");
 
+    let held = at(&server, &["receive", &session, "--consumer", "anna"]);
+    assert_eq!(held.status.code(), Some(1), "nothing was taken");
+    let (shown, noted) = (stdout(&held), stderr(&held));
+    assert!(shown.contains("milk?") && shown.contains(&format!("token {token}")), "{shown}");
+    assert_eq!(noted, "There is nothing new to take. 1 in your hands from before:\n");
+
     let answered = said(&server, &["reply", token, "two bottles"]);
     assert!(answered.contains("answered"), "{answered}");
     assert!(said(&server, &["reply", token, "two bottles"]).contains("given before"));
