@@ -164,7 +164,12 @@ fn detail(event: &Event) -> String {
         "mailbox.resumed" | "mailbox.purged" => or_empty(&event.mailbox),
         "session.opened" | "session.renamed" => event.title.clone().flatten().unwrap_or_default(),
         "presence.changed" => event.presence.as_ref().map_or_else(String::new, |presence| {
-            format!("{} is {}", presence.consumer.as_deref().unwrap_or("the agent"), presence.state)
+            // Outside of conversations it says of which mailbox.
+            let (place, taker) = match &event.mailbox {
+                Some(mailbox) => (format!("{mailbox}: "), "its taker"),
+                None => (String::new(), "the agent"),
+            };
+            format!("{place}{} is {}", presence.consumer.as_deref().unwrap_or(taker), presence.state)
         }),
         _ => String::new(),
     }
@@ -193,6 +198,19 @@ mod tests {
             (json!({"type": "mailbox.paused", "mailbox": "jobs", "by": "anna"}), "jobs by anna"),
             (json!({"type": "mailbox.resumed", "mailbox": "jobs"}), "jobs"),
             (json!({"type": "mailbox.purged", "mailbox": "jobs"}), "jobs"),
+            (
+                json!({"type": "presence.changed", "mailbox": "jobs", "presence": {"state": "away", "since": at}}),
+                "jobs: its taker is away",
+            ),
+            (
+                json!({"type": "presence.changed", "mailbox": "jobs",
+                       "presence": {"state": "working", "consumer": "p1", "since": at}}),
+                "jobs: p1 is working",
+            ),
+            (
+                json!({"type": "presence.changed", "session": "default", "presence": {"state": "away", "since": at}}),
+                "the agent is away",
+            ),
             (json!({"type": "message.ttl_changed", "expires_at": at}), &format!("expires at {at}")),
         ] {
             let mut whole = json!({"seq": 7, "cursor": "a.7", "at": at});
