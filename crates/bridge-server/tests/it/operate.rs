@@ -259,13 +259,41 @@ async fn status_counts_what_there_is() {
     stage.take("printer").await;
     stage.said("mailbox set mill");
     stage.said("mailbox pause mill");
-    let told = "the bridge is healthy\n  mailboxes  2 (1 paused)\n  waiting    1\n  leased     1\n  receives   0 waiting";
-    assert_eq!(stage.said("status"), told);
+    let told = |waiting: u32, given_up: &str| {
+        let counts = format!("  waiting    {waiting}\n  leased     1\n  receives   0 waiting");
+        format!("the bridge is healthy\n  mailboxes  2 (1 paused)\n{counts}\n  given up   {given_up}")
+    };
+    assert_eq!(stage.said("status"), told(1, "0"));
+    let given_up = [stage.send("mill", "job").await, stage.send("mill", "job").await];
+    stage.said("mailbox resume mill");
+    stage.reject("mill", "no wind").await;
+    stage.reject("mill", "no wind").await;
+    stage.said("mailbox pause mill");
+    assert_eq!(stage.said("status"), told(1, "2; see `bridge dead list`"));
+    assert_eq!(stage.json("status")["given_up"], json!({"count": 2, "redriven": 0, "more": false}));
+    let [first, second] = given_up;
+    stage.said(&format!("dead redrive {first}"));
+    assert_eq!(stage.said("status"), told(2, "1, and 1 redriven; see `bridge dead list`"));
+    stage.said(&format!("dead redrive {second}"));
+    assert_eq!(stage.said("status"), told(3, "0, and 2 redriven"));
     let told = stage.json("status");
-    assert_eq!((&told["mailboxes"], &told["paused"], &told["waiting"]), (&json!(2), &json!(1), &json!(1)));
+    assert_eq!((&told["mailboxes"], &told["paused"], &told["waiting"]), (&json!(2), &json!(1), &json!(3)));
     let Stage { mut server, .. } = stage;
     server.kill();
     let output = run(&["--url", &server.url, "status"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("does not answer. Start it with `bridge serve`"), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn status_counts_dead_letters_up_to_a_page_of_them() {
+    let stage = Stage::new();
+    stage.said("mailbox set mill --class service");
+    for _ in 0..101 {
+        stage.send("mill", "job").await;
+        stage.reject("mill", "no wind").await;
+    }
+    let told = stage.said("status");
+    assert_eq!(told.lines().last(), Some("  given up   100 or more; see `bridge dead list`"));
+    assert_eq!(stage.json("status")["given_up"]["more"], true);
 }
