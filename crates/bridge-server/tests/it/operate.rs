@@ -297,3 +297,25 @@ async fn status_counts_dead_letters_up_to_a_page_of_them() {
     assert_eq!(told.lines().last(), Some("  given up   100 or more; see `bridge dead list`"));
     assert_eq!(stage.json("status")["given_up"]["more"], true);
 }
+
+#[tokio::test]
+async fn a_check_says_what_it_counts_and_what_to_do_about_damage() {
+    let stage = Stage::new();
+    stage.send("printer", "job").await;
+    let data = stage.server.data.clone();
+    let Stage { mut server, _data: kept, .. } = stage;
+    server.kill();
+    let sound = stdout(&run(&["check", "--data", &data]));
+    let counted: Vec<_> = rows(&sound).into_iter().filter(|row| row.len() == 2).collect();
+    assert!(counted.contains(&vec!["message", "1"]) && counted.contains(&vec!["delivery", "0"]), "{sound}");
+    let told = "A row of message is a message with its first delivery, the event that it was accepted and, up to 2 KiB, its \
+                content.\nThe tables delivery, event and payload hold the others.";
+    assert!(sound.trim_end().ends_with(told), "{sound}");
+
+    std::fs::write(kept.path().join("bridge.db"), "no database at all".repeat(300)).unwrap();
+    let damaged = run(&["check", "--data", &data]);
+    let said = stderr(&damaged);
+    assert_eq!(damaged.status.code(), Some(1), "{said}");
+    assert!(said.contains("is damaged") && said.contains("restore a backup"), "{said}");
+    assert!(!said.contains("bridge check"), "{said}");
+}
