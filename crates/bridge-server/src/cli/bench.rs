@@ -26,6 +26,7 @@ use self::{
 use super::{
     mailbox,
     message::{duration, millis},
+    number::number,
     output::{Output, table},
 };
 use crate::{
@@ -59,16 +60,16 @@ pub(super) struct Bench {
     #[arg(value_enum)]
     scenario: Scenario,
     /// Clients at one time, each with a connection of its own
-    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value_t = 16, value_name = "N", allow_negative_numbers = true, value_parser = number::<u32>(1..=1_000))]
     clients: u32,
     /// How long to measure, after a second to warm up, such as 10s or 1m
-    #[arg(long = "for", default_value = "10s", value_name = "DURATION", value_parser = span)]
+    #[arg(long = "for", default_value = "10s", value_name = "DURATION", allow_hyphen_values = true, value_parser = span)]
     span: Duration,
     /// Operations to begin each second, over all clients [default: as many as go]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number::<u32>(1..=1_000_000))]
     rate: Option<u32>,
     /// Bytes of text in each message
-    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 256, value_name = "N", allow_negative_numbers = true, value_parser = number::<u32>(1..=1_000_000))]
     bytes: u32,
 }
 

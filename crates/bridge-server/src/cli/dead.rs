@@ -4,15 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bridge_core::{Address, DeadReason, DeliveryId, Name};
-use bridge_protocol::{Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Why as WireWhy};
+use bridge_protocol::{
+    Delivery, Mailbox as WireMailbox, Page, Redrive, RedriveDead, Redriven, Successor, Why as WireWhy,
+};
 use clap::{ArgGroup, Args, Subcommand, builder::PossibleValuesParser};
 use percent_encoding::utf8_percent_encode;
 
 use super::{
-    mailbox::ENCODED,
+    mailbox::{self, ENCODED},
+    number::number,
     output::{Output, shown_on_a_line, table},
 };
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 
 #[derive(Debug, Args)]
 pub(super) struct Why {
@@ -23,7 +26,8 @@ pub(super) struct Why {
 
 /// Reads the id of a delivery, or of the message whose first delivery is meant.
 fn delivery(text: &str) -> Result<DeliveryId, &'static str> {
-    DeliveryId::named(text).map_err(|_| "an id begins with dlv_ or msg_, as `bridge send` prints it")
+    DeliveryId::named(text)
+        .map_err(|_| "an id is dlv_ or msg_ and 32 hexadecimal digits, as `bridge send` prints it")
 }
 
 impl Why {
@@ -50,7 +54,7 @@ pub(super) enum Dead {
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<Name>,
         /// At most so many
-        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        #[arg(long, default_value_t = 50, value_name = "N", allow_negative_numbers = true, value_parser = number::<u32>(1..=1_000))]
         limit: u32,
     },
     /// Give dead letters another life: one by its id, some, or with --all every one
@@ -72,7 +76,7 @@ pub(super) enum Dead {
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
         /// At most so many a second
-        #[arg(long = "rate-per-s", alias = "rate", default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        #[arg(long = "rate-per-s", alias = "rate", default_value_t = 100, value_name = "N", allow_negative_numbers = true, value_parser = number::<u32>(1..=1_000))]
         rate: u32,
         /// Only tell what would be redriven
         #[arg(long, conflicts_with = "id")]
@@ -85,7 +89,7 @@ impl Dead {
         match self {
             Self::List { mailbox, reason, kind, limit } => {
                 let filters = [
-                    ("mailbox", mailbox.map(|mailbox| mailbox.to_string())),
+                    ("mailbox", mailbox.as_ref().map(ToString::to_string)),
                     ("reason", reason),
                     ("type", kind.map(|kind| kind.to_string())),
                 ];
@@ -94,7 +98,11 @@ impl Dead {
                     let Some(value) = value else { continue };
                     path += &format!("&{name}={}", utf8_percent_encode(&value, ENCODED));
                 }
-                output.result(&client.get::<Page<Delivery>>(&path).await?, told)?;
+                let page: Page<Delivery> = client.get(&path).await?;
+                if page.data.is_empty() {
+                    refuse_unknown(mailbox.as_ref(), client).await?;
+                }
+                output.result(&page, told)?;
             }
             Self::Redrive { id: Some(id), .. } => {
                 let path = format!("/api/deliveries/{id}/redrive");
@@ -102,11 +110,21 @@ impl Dead {
                 output.result(&made, |made| format!("{} waits anew", made.delivery_id))?;
             }
             Self::Redrive { all, mailbox, reason, kind, rate, dry_run, .. } => {
-                let mailbox = mailbox.map(|mailbox| mailbox.to_string());
-                let rate_per_s = Some(rate);
-                let wish =
-                    RedriveDead { all, mailbox, reason, kind, rate_per_s, dry_run, ..RedriveDead::default() };
-                return redrive(wish, client, output).await;
+                let wish = RedriveDead {
+                    all,
+                    mailbox: mailbox.as_ref().map(ToString::to_string),
+                    reason,
+                    kind,
+                    rate_per_s: Some(rate),
+                    dry_run,
+                    ..RedriveDead::default()
+                };
+                let done = redrive(wish, client, output).await?;
+                if done.redriven.is_empty() && done.refused.is_empty() {
+                    refuse_unknown(mailbox.as_ref(), client).await?;
+                }
+                output.result(&done, told_redriven)?;
+                return Ok(if done.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -114,9 +132,9 @@ impl Dead {
 }
 
 /// Redrives call by call, until nothing is left.
-async fn redrive(mut wish: RedriveDead, client: &Client, output: &Output) -> Result<ExitCode> {
-    let dry_run = wish.dry_run;
-    let mut all = Redriven { dry_run, redriven: Vec::new(), refused: Vec::new(), next_cursor: None };
+async fn redrive(mut wish: RedriveDead, client: &Client, output: &Output) -> Result<Redriven, ClientError> {
+    let mut all =
+        Redriven { dry_run: wish.dry_run, redriven: Vec::new(), refused: Vec::new(), next_cursor: None };
     // No call lasts much longer than ten seconds.
     wish.limit = wish.rate_per_s.map(|rate| (rate * 10).min(1_000));
     loop {
@@ -125,20 +143,30 @@ async fn redrive(mut wish: RedriveDead, client: &Client, output: &Output) -> Res
         all.refused.append(&mut done.refused);
         wish.cursor = done.next_cursor;
         if wish.cursor.is_none() {
-            break;
+            return Ok(all);
         }
         output.note(&format!("{} so far", all.redriven.len()));
     }
-    let refused = all.refused.len();
-    let would = if dry_run { "would be " } else { "" };
-    output.result(&all, |all| match refused {
-        0 => format!("{} {would}redriven", all.redriven.len()),
-        refused => {
-            let why = shown_on_a_line(&all.refused[0].error.title);
-            format!("{} {would}redriven, {refused} {would}refused; the first: {why}", all.redriven.len())
+}
+
+/// Refuses a mailbox that is not there, where nothing was found of it.
+async fn refuse_unknown(mailbox: Option<&Address>, client: &Client) -> Result<(), ClientError> {
+    if let Some(mailbox) = mailbox {
+        client.get::<WireMailbox>(&mailbox::path(mailbox, "")).await?;
+    }
+    Ok(())
+}
+
+fn told_redriven(all: &Redriven) -> String {
+    let would = if all.dry_run { "would be " } else { "" };
+    let redriven = all.redriven.len();
+    match &all.refused[..] {
+        [] => format!("{redriven} {would}redriven"),
+        refused @ [first, ..] => {
+            let (refused, why) = (refused.len(), shown_on_a_line(&first.error.title));
+            format!("{redriven} {would}redriven, {refused} {would}refused; the first: {why}")
         }
-    })?;
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
 }
 
 fn told(page: &Page<Delivery>) -> String {

@@ -1,6 +1,6 @@
 //! `bridge mailbox`: how mailboxes stand and behave.
 
-use std::{fmt::Display, process::ExitCode, str::FromStr, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, process::ExitCode, str::FromStr, time::Duration};
 
 use anyhow::Result;
 use bridge_core::{Address, Class, Name};
@@ -9,7 +9,10 @@ use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::output::{Output, shown_on_a_line, table};
+use super::{
+    number::number,
+    output::{Output, shown_on_a_line, table},
+};
 use crate::client::Client;
 
 /// What of an address has to be written in another way within a path.
@@ -71,16 +74,16 @@ pub(super) struct Set {
     #[arg(long, value_parser = PossibleValuesParser::new(ON_BACKOFF.map(|(word, _)| word)))]
     on_backoff: Option<String>,
     /// Deliveries that may wait; default: as its class has it
-    #[arg(long, value_name = "N", value_parser = limit::<u32>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit(1..=u32::MAX))]
     max_pending: Option<Limit<u32>>,
     /// Bytes of content that may wait; default: as its class has it
-    #[arg(long, value_name = "BYTES", value_parser = limit::<u64>)]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, value_parser = limit(1..=i64::MAX.unsigned_abs()))]
     max_pending_bytes: Option<Limit<u64>>,
     /// How long a lease lasts, such as 30s; default: as its class has it
-    #[arg(long, value_name = "DURATION", value_parser = lease)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = lease)]
     lease: Option<Limit<Duration>>,
     /// Failures until a delivery is given up; default: as its class has it
-    #[arg(long, value_name = "N", value_parser = limit::<u32>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = limit(1..=u32::MAX))]
     max_failures: Option<Limit<u32>>,
 }
 
@@ -90,16 +93,27 @@ type Limit<T> = Option<T>;
 /// The word for the limit of the class.
 const OF_CLASS: &str = "default";
 
-fn limit<T: FromStr<Err: Display>>(text: &str) -> Result<Limit<T>, String> {
-    if text == OF_CLASS {
-        Ok(None)
-    } else {
-        text.parse().map(Some).map_err(|error: T::Err| error.to_string())
-    }
+/// Reads a number of this range as a limit.
+fn limit<T>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<Limit<T>, String> + Clone + Send + Sync + 'static
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    let number = number(range);
+    move |text| own(text, &number)
 }
 
 fn lease(text: &str) -> Result<Limit<Duration>, String> {
-    if text == OF_CLASS { Ok(None) } else { super::message::duration(text).map(Some).map_err(str::to_owned) }
+    own(text, super::message::duration)
+}
+
+/// Reads a limit of its own, or the word for that of the class.
+fn own<T, E: Display>(text: &str, read: impl Fn(&str) -> Result<T, E>) -> Result<Limit<T>, String> {
+    if text == OF_CLASS {
+        return Ok(None);
+    }
+    read(text).map(Some).map_err(|wrong| format!("{wrong}, or {OF_CLASS}"))
 }
 
 /// Who works at this system, as far as it tells.

@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::value::to_raw_value;
 
 use super::{
+    number::number,
     output::{Output, clock, shown, shown_on_a_line},
     session,
 };
@@ -35,7 +36,7 @@ pub(super) struct Send {
     #[arg(long)]
     key: Option<Name>,
     /// Give up if nobody has taken it after this time, such as 10m
-    #[arg(long, value_name = "DURATION", value_parser = lifetime)]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = lifetime)]
     ttl: Option<Duration>,
     /// The side to speak for: user or agent
     #[arg(long, value_enum, default_value_t = From::User, value_name = "SIDE", hide_possible_values = true)]
@@ -103,13 +104,13 @@ pub(super) struct Receive {
     #[arg(long)]
     mailbox: Option<Address>,
     /// How long to wait if nothing is there, such as 30s; at most 60s
-    #[arg(long, default_value = "0s", value_name = "DURATION", value_parser = wait)]
+    #[arg(long, default_value = "0s", value_name = "DURATION", allow_hyphen_values = true, value_parser = wait)]
     wait: Duration,
     /// What you call yourself, so that you can come back for what you hold
     #[arg(long, value_name = "NAME")]
     consumer: Option<Name>,
     /// At most so many messages, up to 100
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true, value_parser = number::<u32>(1..=100))]
     max: u32,
     /// Names this attempt: repeating it gives the same messages again
     #[arg(long, value_name = "ID")]
@@ -141,7 +142,7 @@ impl Receive {
         } else {
             output.result(&received, told_received)?;
         }
-        Ok(if received.deliveries.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        Ok(if empty { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 

@@ -6,13 +6,21 @@ mod dead;
 mod mailbox;
 mod mcp;
 mod message;
+mod number;
 mod output;
 mod serve;
 mod session;
 mod status;
 mod tail;
 
-use std::{env, ffi::OsString, io, num::NonZero, process::ExitCode, thread};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    num::NonZero,
+    process::ExitCode,
+    thread,
+};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -101,7 +109,8 @@ enum Command {
 /// Results go to standard output, everything else to standard error. The process's signals, its log and a tokio runtime
 /// are set up here and nowhere else.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = Cli::parse_from(arguments);
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| refused(error, &arguments).exit());
     let output = Output::new(cli.json);
     match execute(cli, &output) {
         Ok(code) => code,
@@ -111,6 +120,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Why arguments are not understood, told as if the environment said nothing: what it says would stand in each usage, as if it
+/// had to be written. Where the environment itself is wrong, that is told.
+fn refused(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    if !error.use_stderr() {
+        return error;
+    }
+    without_environment(Cli::command()).try_get_matches_from(arguments).err().unwrap_or(error)
+}
+
+/// The same command, which names its variables and does not read them.
+fn without_environment(command: clap::Command) -> clap::Command {
+    let deaf = |arg: clap::Arg| {
+        let Some(variable) = arg.get_env().map(OsStr::to_owned) else { return arg };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        arg.env(None).help(format!("{help} [env: {}]", variable.display()))
+    };
+    command.mut_args(deaf).mut_subcommands(without_environment)
 }
 
 fn execute(cli: Cli, output: &Output) -> Result<ExitCode> {

@@ -7,7 +7,10 @@ use bridge_core::SessionId;
 use bridge_protocol::{OpenSession, Page, Session as WireSession};
 use clap::Subcommand;
 
-use super::output::{Output, shown_on_a_line, table};
+use super::{
+    number::number,
+    output::{Output, shown_on_a_line, table},
+};
 use crate::client::Client;
 
 #[derive(Debug, Subcommand)]
@@ -21,7 +24,7 @@ pub(super) enum Session {
     /// List conversations, newest first
     List {
         /// At most so many
-        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = 50, value_name = "N", allow_negative_numbers = true, value_parser = number(1..=u32::MAX))]
         limit: u32,
     },
 }

@@ -257,6 +257,53 @@ fn what_is_not_understood_exits_with_two() {
 }
 
 #[test]
+fn a_number_that_is_none_is_told_with_those_that_are() {
+    for (command, told) in [
+        ("mailbox set jobs --max-pending -3", "a number from 1 to 4294967295, or default"),
+        ("mailbox set jobs --max-pending 99999999999", "a number from 1 to 4294967295, or default"),
+        ("mailbox set jobs --max-failures few", "a number from 1 to 4294967295, or default"),
+        ("mailbox set jobs --max-pending-bytes -1", "a number from 1 to 9223372036854775807, or default"),
+        ("mailbox set jobs --lease -5s", "a duration reads like 500ms, 30s, 10m or 1h30m, or default"),
+        ("dead list --limit -1", "a number from 1 to 1000"),
+        ("dead redrive --all --rate-per-s -1", "a number from 1 to 1000"),
+        ("dead redrive --all --rate-per-s abc", "a number from 1 to 1000"),
+        ("receive default --max 99999999999999999999", "a number from 1 to 100"),
+        ("receive default --wait -5s", "a duration reads like 500ms, 30s, 10m or 1h30m"),
+        ("send default text --ttl -5s", "a duration reads like 500ms, 30s, 10m or 1h30m"),
+        ("session list --limit 0", "a number from 1 to 4294967295"),
+        ("bench publish --clients 1001", "a number from 1 to 1000"),
+        ("bench publish --rate -7", "a number from 1 to 1000000"),
+        ("bench publish --bytes 0", "a number from 1 to 1000000"),
+        ("bench publish --for -1m", "a duration reads like 500ms, 30s, 10m or 1h30m"),
+    ] {
+        let output = run(&command.split(' ').collect::<Vec<_>>());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{command}: {said}");
+        let first = said.lines().next().unwrap_or_default();
+        assert!(
+            first.contains("invalid value") && first.ends_with(&format!(": {told}")),
+            "{command}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_usage_is_the_same_whatever_the_environment_says() {
+    let told = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let output = program().args(arguments).envs(variables.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        stderr(&output)
+    };
+    let set = [("BRIDGE_URL", "http://127.0.0.1:1"), ("BRIDGE_DATA", "here"), ("BRIDGE_LOG", "warn")];
+    for arguments in [&["send", "default"][..], &["status", "--loud"], &["serve", "--loud"], &["sing"], &[]] {
+        assert_eq!(told(&set, arguments), told(&[], arguments));
+    }
+    // What is wrong in the environment itself is told.
+    let wrong = told(&[("BRIDGE_URL", "ftp://here")], &["status"]);
+    assert!(wrong.contains("'ftp://here' for '--url <URL>'"), "{wrong}");
+}
+
+#[test]
 fn a_snippet_is_printed_alone_on_standard_output() {
     let output = run(&["mcp", "config", "--client", "claude-code", "--agent", "claude-7f3a"]);
     assert!(output.status.success());

@@ -101,9 +101,11 @@ async fn why_says_what_holds_a_message_up() {
     let (code, said) = stage.failed(&format!("--json why {unknown}"));
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &said["error"]["code"]), (1, &json!("unknown_delivery")));
-    let (code, said) = stage.failed("why m1");
-    assert_eq!(code, 2);
-    assert!(said.contains("an id begins with dlv_ or msg_"), "{said}");
+    for wrong in ["m1", "dlv_xx", "msg_01a1"] {
+        let (code, said) = stage.failed(&format!("why {wrong}"));
+        let told = "an id is dlv_ or msg_ and 32 hexadecimal digits, as `bridge send` prints it";
+        assert!(code == 2 && said.lines().next().unwrap().ends_with(told), "{said}");
+    }
 }
 
 #[tokio::test]
@@ -144,6 +146,7 @@ async fn dead_letters_are_listed_and_redriven() {
     let list = stage.said("dead list --mailbox printer");
     assert_eq!(rows(&list)[1][4], "yes", "{list}");
 
+    assert_eq!(stage.said("dead list --mailbox mill --reason expired"), "Nothing was given up.");
     assert_eq!(stage.said("dead redrive --mailbox mill --reason expired"), "0 redriven");
     assert_eq!(stage.said("dead redrive --mailbox mill --type note --dry-run"), "1 would be redriven");
     assert_eq!(stage.said("dead redrive --mailbox mill --type note --rate-per-s 9"), "1 redriven");
@@ -162,6 +165,25 @@ async fn dead_letters_are_listed_and_redriven() {
     }
     let (code, said) = stage.failed("dead redrive dlv_00000000000000000000000000000007");
     assert!(code == 1 && said.contains("(unknown_delivery)"), "{said}");
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_not_there_is_told_by_who_looks_for_its_dead_letters() {
+    let stage = Stage::new();
+    let because = "  because: there is no mailbox nope\n";
+    let told = format!("error: There is no such mailbox (unknown_mailbox)\n{because}");
+    for command in ["dead list", "dead redrive", "dead redrive --dry-run"] {
+        assert_eq!(stage.failed(&format!("{command} --mailbox nope")), (1, told.clone()), "{command}");
+    }
+    // What it has left behind is there to be seen, and to be told of.
+    stage.send("mill", "job").await;
+    stage.reject("mill", "no wind").await;
+    stage.said("mailbox delete mill");
+    assert_eq!(rows(&stage.said("dead list --mailbox mill")).len(), 2);
+    assert_eq!(stage.said("dead redrive --mailbox mill --dry-run"), "1 would be redriven");
+    let session = stage.said("session new");
+    let side = format!("dead list --mailbox session:{session}/agent");
+    assert_eq!(stage.said(&side), "Nothing was given up.");
 }
 
 #[tokio::test]
