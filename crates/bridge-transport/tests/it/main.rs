@@ -17,6 +17,7 @@ mod mounting;
 mod origins;
 mod page;
 mod receiving;
+mod reference;
 mod retention;
 mod serving;
 mod support;
