@@ -113,7 +113,7 @@ pub struct Directive {
     pub action: String,
     /// How long to pause before it.
     pub delay_ms: u64,
-    /// Why: `messages`, `quiet`, `busy`, `paused`, `no_credit`, `poll_budget`, `session_closed`, `shutting_down`, `replaced` or `task_over`.
+    /// Why: `messages`, `quiet`, `busy`, `paused`, `no_credit`, `poll_budget`, `session_closed`, `mailbox_deleted`, `shutting_down`, `replaced` or `task_over`.
     pub reason: String,
 }
 

@@ -167,8 +167,8 @@ impl<'a> Choice<'a> {
         let Some((level, picked)) = &mut self.picked else { return };
         self.made.granted += 1;
         self.made.turn += 1;
-        let oldest = self.made.granted.is_multiple_of(OLDEST_EVERY);
-        if !fault!(GreedyKey) && !(oldest && fault!(OldestTurnless)) {
+        let turnless = fault!(OldestTurnless) && self.made.granted.is_multiple_of(OLDEST_EVERY);
+        if !fault!(GreedyKey) && !turnless {
             picked.turn = self.made.turn;
         }
         if picked.key.is_none() {

@@ -128,7 +128,7 @@ struct Told {
     action: String,
     /// How long to pause before.
     delay_ms: i64,
-    /// `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `session_not_found`, `shutting_down`,
+    /// `messages`, `quiet`, `busy`, `no_credit`, `poll_budget`, `session_closed`, `mailbox_deleted`, `session_not_found`, `shutting_down`,
     /// `replaced` or `task_over`.
     reason: String,
 }

@@ -80,7 +80,10 @@ async fn a_page_of_an_allowed_origin_may_call_and_read_the_answer() {
     ];
     let preflight = ask(&server, Method::OPTIONS, "/api/sessions", &headers).await;
     assert_eq!((preflight.status.as_u16(), preflight.header("access-control-allow-origin")), (200, FRIEND));
-    assert!(preflight.header("access-control-allow-methods").contains("POST"));
+    let methods = preflight.header("access-control-allow-methods");
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+        assert!(methods.contains(method), "{method} is not among {methods}");
+    }
     assert!(preflight.header("access-control-allow-headers").contains("idempotency-key"));
     assert_eq!(preflight.header("access-control-allow-credentials"), "");
     let opened = ask(&server, Method::POST, "/api/sessions", &[headers[0], headers[3]]).await;
