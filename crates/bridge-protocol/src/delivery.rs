@@ -236,6 +236,7 @@ pub struct Cancelled {
 
 /// A wish for another life of one delivery.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Redrive {
     /// Given up after so long; it does not expire if absent.
     #[serde(

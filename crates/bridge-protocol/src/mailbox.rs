@@ -111,6 +111,7 @@ pub struct Paused {
 
 /// A wish to withdraw everything that a mailbox holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Purge {
     /// Whether only to tell what that would be; it is unless this says `false`.
     #[serde(default = "yes")]

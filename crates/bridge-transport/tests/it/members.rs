@@ -67,6 +67,8 @@ async fn what_would_change_the_meaning_is_not_ignored() {
         ("/api/settle", json!({"items": [], "consumer": "w"}), "/consumer"),
         ("/api/settle", json!({"items": [], "delay_ms": "x"}), "/delay_ms"),
         ("/api/settle", json!({"items": [["t", null, null, null, "ack"]]}), "/items/0"),
+        ("/api/mailboxes/w/purge", json!({"dryrun": true}), "/dryrun"),
+        ("/api/deliveries/dlv_00000000000000000000000000000007/redrive", json!({"ttl": 5}), "/ttl"),
         ("/api/mailboxes/w/pause", json!([]), ""),
         ("/api/mailboxes/w/resume", json!("w"), ""),
     ] {
