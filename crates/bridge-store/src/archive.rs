@@ -12,11 +12,12 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use bridge_core::{Archive, ArchiveRecord, MessageId, StoreError, StoreErrorKind, Timestamp};
+use tokio::sync::Mutex;
 
 use crate::error::fault;
 
@@ -25,6 +26,9 @@ const PREFIX: &str = "messages-";
 const SUFFIX: &str = ".jsonl.gz";
 
 /// Keeps messages in files of one directory, which nobody else writes to.
+///
+/// It writes one batch at a time. One that comes meanwhile is refused at once, whoever waits for the other or has given it up:
+/// a medium that does not answer costs one thread, however often it is tried.
 ///
 /// # Shape
 /// `messages-2026-11-21.jsonl.gz`, by UTC days, and `messages-2026-11-21.2.jsonl.gz` where the first cannot be continued. A line is a JSON object with `archived_at`, `message` and `deliveries`; a payload
@@ -46,6 +50,7 @@ const SUFFIX: &str = ".jsonl.gz";
 #[derive(Debug, Clone)]
 pub struct FileArchive {
     directory: PathBuf,
+    /// Held from before a batch is given to a thread until that is done with it.
     state: Arc<Mutex<Progress>>,
 }
 
@@ -110,8 +115,7 @@ impl FileArchive {
         }
     }
 
-    fn write(&self, records: &[ArchiveRecord], now: Timestamp) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    fn write(&self, state: &mut Progress, records: &[ArchiveRecord], now: Timestamp) -> io::Result<()> {
         state.undo()?;
         // Until this batch is there nothing is known of the last one.
         let mut known = match state.last.take() {
@@ -164,8 +168,12 @@ impl Progress {
 #[async_trait]
 impl Archive for FileArchive {
     async fn append(&self, records: Vec<ArchiveRecord>, now: Timestamp) -> Result<(), StoreError> {
+        let Ok(mut state) = Arc::clone(&self.state).try_lock_owned() else {
+            let message = format!("{}: the last batch is still being written", self.directory.display());
+            return Err(fault(StoreErrorKind::Unavailable, "append", message));
+        };
         let archive = self.clone();
-        let written = tokio::task::spawn_blocking(move || archive.write(&records, now)).await;
+        let written = tokio::task::spawn_blocking(move || archive.write(&mut state, &records, now)).await;
         let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
         written.map_err(|error| told("append", &self.directory, &error))
     }

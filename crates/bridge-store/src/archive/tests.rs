@@ -192,3 +192,50 @@ async fn a_fault_passes_when_its_cause_does() {
     archive.append(vec![record(1)], samples::at(0)).await.unwrap();
     assert!(path.join(FIRST).exists());
 }
+
+/// The sweeper gives up a batch that takes too long, and comes again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_medium_that_hangs_costs_one_thread_however_often_it_is_tried() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().max_blocking_threads(2).build();
+    let runtime = runtime.unwrap();
+    let tried = runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(20), a_medium_that_hangs()).await });
+    runtime.shutdown_background();
+    tried.expect("nothing waits for the medium");
+}
+
+#[cfg(target_os = "linux")]
+async fn a_medium_that_hangs() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    let directory = tempfile::tempdir().unwrap();
+    let archive = FileArchive::new(directory.path());
+    let append = async |n| archive.append(vec![record(n)], samples::at(0)).await;
+    append(1).await.unwrap();
+
+    // Who opens a pipe to write to it waits for somebody who reads.
+    let (file, aside) = (directory.path().join(FIRST), directory.path().join("aside"));
+    fs::rename(&file, &aside).unwrap();
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    tokio::select! {
+        biased;
+        _ = append(2) => panic!("it should hang"),
+        () = std::future::ready(()) => {}
+    }
+    for _ in 0..3 {
+        let error = append(2).await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Unavailable);
+        assert!(error.message.ends_with("the last batch is still being written"), "{error}");
+    }
+    // There is a thread for others.
+    tokio::task::spawn_blocking(|| ()).await.unwrap();
+
+    let pipe = file.clone();
+    drop(tokio::task::spawn_blocking(|| File::open(pipe)).await.unwrap().unwrap());
+    fs::rename(&aside, &file).unwrap();
+    while append(2).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ids(&directory), expected(&[1, 2]));
+}
