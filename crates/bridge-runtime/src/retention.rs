@@ -149,12 +149,14 @@ impl Sweeper {
         let mut due = due.into_iter().peekable();
         while due.peek().is_some() {
             let (mut records, mut kept) = (Vec::new(), Vec::new());
+            let mut known = BTreeSet::new();
             let mut bytes = 0;
             while bytes < PAGE_BYTES
                 && let Some(delivery) = due.next()
             {
-                match if_sound(self.records(&delivery).await)? {
+                match if_sound(self.records(&delivery, &known).await)? {
                     Some(found) => {
+                        known.extend(found.iter().map(|record| record.message.id));
                         bytes += found.iter().map(|record| record.message.payload.len()).sum::<usize>();
                         records.extend(found);
                         kept.push(delivery);
@@ -200,8 +202,13 @@ impl Sweeper {
         self.is_archived(&delivery.kind) || self.archive.is_some() && delivery.reply.is_some()
     }
 
-    /// What goes to the archive with a delivery: its message with all its deliveries, and its answer if that went to nobody.
-    async fn records(&self, newest: &Delivery) -> Result<Vec<ArchiveRecord>, Stop> {
+    /// What goes to the archive with a delivery: its message with all its deliveries, and its answer if that went to nobody and is
+    /// not among what is `known` to go there: it may answer others too.
+    async fn records(
+        &self,
+        newest: &Delivery,
+        known: &BTreeSet<MessageId>,
+    ) -> Result<Vec<ArchiveRecord>, Stop> {
         let bridge = self.bridge()?;
         let mut records = Vec::new();
         if self.is_archived(&newest.kind)
@@ -217,7 +224,7 @@ impl Sweeper {
             deliveries.reverse();
             records.push(ArchiveRecord { message, deliveries });
         }
-        if let Some(reply) = newest.reply
+        if let Some(reply) = newest.reply.filter(|reply| !known.contains(reply))
             && bridge.delivery(DeliveryId::of(reply, 0)).await?.is_none()
             && let Some(message) = find(&bridge, reply).await?
             && self.is_archived(&message.kind)

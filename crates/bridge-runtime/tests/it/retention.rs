@@ -2,14 +2,18 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bridge_core::{
-    Address, Archive, ArchiveRecord, Cursor, DeliveryError, DeliveryId, Gap, MessageId, Policy, Retention,
-    RetentionRule, RowKey, Scope, Seq, SessionError, SessionId, Side, StoreError, StoreErrorKind, Timestamp,
+    Address, Archive, ArchiveRecord, Cursor, DeliveryError, DeliveryId, Gap, Measure, MessageId, Metrics,
+    Policy, Retention, RetentionRule, RowKey, Scope, Seq, SessionError, SessionId, Side, StoreError,
+    StoreErrorKind, Timestamp,
 };
 use bridge_runtime::{Bridge, CallError, Credential, From, NewMessage, NewReply, ReceiveRequest, Settlement};
 use bridge_store::MemoryStore;
@@ -106,30 +110,51 @@ impl Log {
     }
 }
 
+/// Counts what went to the archive.
+#[derive(Debug, Clone, Default)]
+struct Measured(Arc<AtomicUsize>);
+
+impl Measured {
+    fn archived(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Metrics for Measured {
+    fn record(&self, measure: &Measure) {
+        if let Measure::Archived { messages } = measure {
+            self.0.fetch_add(*messages, Ordering::Relaxed);
+        }
+    }
+}
+
 struct Yard {
     bridge: Bridge,
     store: FaultyStore<MemoryStore>,
     clock: ManualClock,
     shelf: Shelf,
+    measured: Measured,
 }
 
 impl Yard {
     async fn open() -> Self {
-        let (store, clock, shelf) =
-            (FaultyStore::new(MemoryStore::new()), ManualClock::new(), Shelf::default());
-        let bridge = Self::start(&store, &clock, &shelf).await;
-        Self { bridge, store, clock, shelf }
+        Self::open_with(Policy::default()).await
     }
 
-    async fn start(store: &FaultyStore<MemoryStore>, clock: &ManualClock, shelf: &Shelf) -> Bridge {
+    async fn open_with(policy: Policy) -> Self {
+        let (store, clock, shelf) =
+            (FaultyStore::new(MemoryStore::new()), ManualClock::new(), Shelf::default());
+        let measured = Measured::default();
         let started = Bridge::builder(store.clone()).clock(clock.clone()).archive(shelf.clone());
-        started.start().await.unwrap()
+        let bridge = started.metrics(measured.clone()).policy(policy).start().await.unwrap();
+        Self { bridge, store, clock, shelf, measured }
     }
 
     /// Stops the bridge and starts another on the same data.
     async fn reopen(&mut self) {
         self.bridge.shutdown().await;
-        self.bridge = Self::start(&self.store, &self.clock, &self.shelf).await;
+        let started = Bridge::builder(self.store.clone()).clock(self.clock.clone());
+        self.bridge = started.archive(self.shelf.clone()).start().await.unwrap();
     }
 
     async fn send(&self, kind: &str) -> MessageId {
@@ -250,6 +275,27 @@ async fn an_answer_goes_to_the_archive_by_its_own_type() {
     let last = yard.answered("error", NewReply::new("well")).await;
     yard.until(async |yard| !yard.is_there(last).await).await;
     assert_eq!(yard.shelf.types(), ["command", "error"]);
+}
+
+#[tokio::test]
+async fn an_answer_to_several_goes_to_the_archive_once() {
+    let yard = Yard::open().await;
+    for _ in 0..5 {
+        yard.send("error").await;
+    }
+    let ask = ReceiveRequest::new("worker".parse().unwrap()).max(10);
+    let received = yard.bridge.receive(ask).await.unwrap();
+    let tokens = received.deliveries.iter().map(|leased| Credential::Token(leased.token.clone()));
+    let mut tokens: Vec<_> = tokens.collect();
+    received.handover.complete();
+    let reply = NewReply::new("all of it").kind("command".parse().unwrap());
+    let answer = Settlement::Answer { reply, covers: tokens.split_off(1) };
+    let settled = yard.bridge.settle(tokens.remove(0), answer).await.unwrap();
+    assert!(settled.not_covered.is_empty(), "{settled:?}");
+    let reply = settled.reply.unwrap();
+    yard.until(async |yard| !yard.is_there(reply).await).await;
+    assert_eq!(yard.shelf.types(), ["command", "error", "error", "error", "error", "error"]);
+    assert_eq!(yard.measured.archived(), 6);
 }
 
 #[tokio::test]
