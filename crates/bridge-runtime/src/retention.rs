@@ -178,11 +178,22 @@ impl Sweeper {
             return Ok(());
         }
         let ids: Vec<_> = due.iter().map(|delivery| delivery.id).collect();
-        if if_sound(self.remove(Command::Retire(ids.clone())).await)?.is_none() {
+        if if_sound(self.retire_all(&ids).await)?.is_none() {
             for id in ids {
-                if if_sound(self.remove(Command::Retire(vec![id])).await)?.is_none() {
+                if if_sound(self.retire_all(&[id]).await)?.is_none() {
                     self.pass(RowKey::Delivery(id));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has deliveries removed in as many steps as that takes: one has only so much room, and leaves the rest.
+    async fn retire_all(&self, ids: &[DeliveryId]) -> Result<(), Stop> {
+        // One step for each of them is enough, unless it was redriven very often: that goes on the next time.
+        for _ in ids {
+            if self.remove(Command::Retire(ids.to_vec())).await? == 0 {
+                break;
             }
         }
         Ok(())
@@ -338,17 +349,22 @@ impl Sweeper {
         session: SessionId,
         retire: impl Fn(SessionPart) -> Command,
     ) -> Result<(), Stop> {
+        let mut kept: Vec<MessageId> = Vec::new();
         loop {
             let messages = self.bridge()?.newest_messages(session, BATCH).await?;
             if messages.is_empty() {
                 break;
             }
-            let ids = messages.iter().map(|message| message.id).collect();
-            let records = self.records_of(messages).await?;
-            let kept = self.archive(records).await?;
-            if !kept || self.remove(retire(SessionPart::Messages(ids))).await? == 0 {
+            let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
+            // What the last step had no room for is kept already.
+            let new = messages.into_iter().filter(|message| !kept.contains(&message.id)).collect();
+            let records = self.records_of(new).await?;
+            if !self.archive(records).await?
+                || self.remove(retire(SessionPart::Messages(ids.clone()))).await? == 0
+            {
                 return Ok(());
             }
+            kept = ids;
         }
         loop {
             let readers = self.scan(Index::Readers { session }, BATCH).await?.into_iter().filter_map(reader);

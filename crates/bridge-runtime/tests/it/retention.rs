@@ -299,6 +299,34 @@ async fn an_answer_to_several_goes_to_the_archive_once() {
 }
 
 #[tokio::test]
+async fn what_has_no_room_in_a_step_goes_in_the_next_one_and_to_the_archive_once() {
+    let yard = Yard::open_with(Policy { max_rows: 16, ..Policy::default() }).await;
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        ids.push(yard.done("error").await);
+    }
+    yard.sweep(DAY, async |yard| {
+        let left = yard.bridge.messages_by_id(&ids).await.unwrap();
+        left.iter().all(Option::is_none)
+    })
+    .await;
+    assert_eq!((yard.shelf.batches().len(), yard.measured.archived()), (1, 30));
+
+    // So it is where a conversation goes, of which a page has no room in a step.
+    let session = yard.bridge.open_session(None, "anna".parse().unwrap()).await.unwrap().session.id;
+    for _ in 0..30 {
+        let mut message = NewMessage::new(Address::Session(session, Side::Agent), "hello");
+        message.kind = "error".parse().unwrap();
+        yard.bridge.publish(message).await.unwrap();
+    }
+    yard.bridge.close_session(session).await.unwrap();
+    yard.clock.advance(8 * DAY);
+    yard.send("note").await;
+    yard.until(async |yard| yard.bridge.session(session).await.is_err()).await;
+    assert_eq!((yard.shelf.batches().len(), yard.measured.archived()), (2, 60));
+}
+
+#[tokio::test]
 async fn what_is_kept_for_longer_by_now_does_not_go_to_the_archive_yet() {
     let mut yard = Yard::open().await;
     let id = yard.done("error").await;
