@@ -17,7 +17,7 @@ use crate::{
     id::Ids,
     inbox::Inlet,
     life::Parts,
-    retention::Sweeper,
+    retention::{Sweeper, Waiting},
     tail::Tail,
     task,
     token::Tokens,
@@ -139,6 +139,7 @@ impl Builder {
             metrics,
             last: None,
             archive_is_down: false,
+            waiting: Waiting::default(),
             passed: BTreeSet::new(),
         };
         task::spawn(sweeper.run());

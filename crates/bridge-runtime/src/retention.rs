@@ -36,6 +36,9 @@ const SESSIONS: usize = 1_000;
 /// Damaged things that are passed over; those beyond are tried, and told, each time.
 const PASSED: usize = 1_024;
 
+/// Conversations that are known to wait for the archive; those beyond are read each time.
+const WAITING: usize = 65_536;
+
 /// How long the archive may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,10 +51,21 @@ pub(crate) struct Sweeper {
     pub(crate) metrics: Arc<dyn Metrics>,
     /// The conversation that was looked at last: the next sweep goes on behind it, whether it could go or not.
     pub(crate) last: Option<(Timestamp, SessionId)>,
-    /// Whether the archive has failed in this sweep: then it is not asked again, nor anything read for it.
+    /// Whether the archive has failed in this sweep: then it is not asked again, nor anything read that is known to wait for it.
     pub(crate) archive_is_down: bool,
+    /// What waits for the archive, until that keeps something again.
+    pub(crate) waiting: Waiting,
     /// What cannot go, since it is damaged: it was told, and stays for as long as the bridge lives.
     pub(crate) passed: BTreeSet<RowKey>,
+}
+
+/// What has to stay for as long as the archive is down. It is read once, not by each sweep.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// What is left of the deliveries that are due up to this one.
+    up_to: Option<(Timestamp, Seq)>,
+    /// Conversations.
+    sessions: BTreeSet<SessionId>,
 }
 
 /// The bridge is gone, or something has failed: the rest has to wait.
@@ -141,6 +155,12 @@ impl Sweeper {
                 self.retire_archived(archived).await?;
             }
             self.retire(&free).await?;
+            if self.archive_is_down {
+                // What ends in this very moment may still come before the last of the page.
+                let seen = after.filter(|(at, _)| *at < until);
+                self.waiting.up_to = self.waiting.up_to.max(seen);
+                after = after.max(self.waiting.up_to);
+            }
         }
     }
 
@@ -260,6 +280,7 @@ impl Sweeper {
             biased;
             appended = append => match appended {
                 Ok(Ok(())) => {
+                    self.waiting = Waiting::default();
                     self.metrics.record(&Measure::Archived { messages });
                     return Ok(true);
                 }
@@ -335,7 +356,11 @@ impl Sweeper {
                 self.last = Some((closed_at, session));
                 let key = RowKey::Session(session);
                 let retire = |part| Command::RetireSession(RetireSession { session, closed_at, part });
-                if self.may_go(&key) && if_sound(self.retire_session(session, retire).await)?.is_none() {
+                let waits = self.archive_is_down && self.waiting.sessions.contains(&session);
+                if !waits
+                    && self.may_go(&key)
+                    && if_sound(self.retire_session(session, retire).await)?.is_none()
+                {
                     self.pass(key);
                 }
             }
@@ -355,13 +380,19 @@ impl Sweeper {
             if messages.is_empty() {
                 break;
             }
+            if self.archive_is_down && messages.iter().any(|message| self.is_archived(&message.kind)) {
+                self.wait_for_archive(session);
+                return Ok(());
+            }
             let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
             // What the last step had no room for is kept already.
             let new = messages.into_iter().filter(|message| !kept.contains(&message.id)).collect();
             let records = self.records_of(new).await?;
-            if !self.archive(records).await?
-                || self.remove(retire(SessionPart::Messages(ids.clone()))).await? == 0
-            {
+            if !self.archive(records).await? {
+                self.wait_for_archive(session);
+                return Ok(());
+            }
+            if self.remove(retire(SessionPart::Messages(ids.clone()))).await? == 0 {
                 return Ok(());
             }
             kept = ids;
@@ -384,6 +415,12 @@ impl Sweeper {
             }
         }
         self.remove(retire(SessionPart::Itself)).await.map(drop)
+    }
+
+    fn wait_for_archive(&mut self, session: SessionId) {
+        if self.waiting.sessions.len() < WAITING {
+            self.waiting.sessions.insert(session);
+        }
     }
 
     /// Those messages of a conversation that are kept in the archive, each with its deliveries.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,8 @@ pub struct FaultyStore<S> {
 struct Faults {
     /// What the next commits come to.
     commits: Mutex<VecDeque<Fault>>,
+    /// Rows that were read.
+    read: AtomicUsize,
     /// While set, nothing can be written.
     broken: Mutex<Option<StoreErrorKind>>,
     /// What cannot be read.
@@ -46,6 +51,7 @@ impl<S: Store> FaultyStore<S> {
     pub fn new(inner: S) -> Self {
         let faults = Faults {
             commits: Mutex::default(),
+            read: AtomicUsize::new(0),
             broken: Mutex::default(),
             damaged: Mutex::default(),
             damaged_events: Mutex::default(),
@@ -62,6 +68,11 @@ impl<S: Store> FaultyStore<S> {
     /// Commits that are still to fail.
     pub fn faults_left(&self) -> usize {
         lock(&self.faults.commits).len()
+    }
+
+    /// Rows that were asked for by their keys, or found by an index.
+    pub fn rows_read(&self) -> usize {
+        self.faults.read.load(Ordering::Relaxed)
     }
 
     /// Lets nothing be written until [`mend`](Self::mend) is called.
@@ -146,6 +157,7 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
         self.readable(keys, "get")?;
+        self.faults.read.fetch_add(keys.len(), Ordering::Relaxed);
         self.inner.get(shard, keys).await
     }
 
@@ -155,6 +167,7 @@ impl<S: Store> Store for FaultyStore<S> {
             Index::IdempotencyBefore(_) | Index::Retiring { .. } | Index::ClosedSessions { .. }
         );
         let mut rows = self.inner.scan(shard, index, limit).await?;
+        self.faults.read.fetch_add(rows.len(), Ordering::Relaxed);
         if is_due {
             let damaged = lock(&self.faults.damaged);
             rows.retain(|row| !damaged.contains(&row.key()));

@@ -203,10 +203,7 @@ impl Yard {
 
     /// Lets whoever cleans up do it once, a minute later or more.
     async fn sweep(&self, later: Duration, mut condition: impl AsyncFnMut(&Self) -> bool) {
-        // Nothing here waits for another thread: who is still at it comes to an end, and sleeps.
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-        }
+        self.at_rest().await;
         self.clock.advance(later);
         soon(async {
             while !condition(self).await {
@@ -214,6 +211,13 @@ impl Yard {
             }
         })
         .await;
+    }
+
+    /// Lets whoever cleans up come to an end, and sleep: nothing here waits for another thread.
+    async fn at_rest(&self) {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn is_there(&self, id: MessageId) -> bool {
@@ -409,6 +413,39 @@ async fn while_the_archive_fails_only_what_goes_there_stays() {
     yard.shelf.set(None);
     yard.until(async |yard| !yard.is_there(archived[129]).await).await;
     assert_eq!(yard.shelf.types(), vec!["error"; 130]);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_archive_is_not_read_by_each_sweep() {
+    let yard = Yard::open().await;
+    yard.shelf.set(Trouble::Full);
+    let mut last = None;
+    for _ in 0..600 {
+        last = Some(yard.done("error").await);
+    }
+    let mut sessions = Vec::new();
+    for _ in 0..200 {
+        sessions.push(yard.closed().await.0);
+    }
+    yard.clock.advance(8 * DAY);
+    let mut read = Vec::new();
+    for _ in 0..4 {
+        let other = yard.done("notification").await;
+        yard.sweep(MINUTE, async |yard| !yard.is_there(other).await).await;
+        yard.at_rest().await;
+        read.push(yard.store.rows_read());
+    }
+    let by_each = read[3] - read[2];
+    // The first page with its messages, for the archive is asked again, and the list of conversations.
+    assert!(by_each < 700, "{by_each} rows");
+    assert_eq!(yard.shelf.types(), [""; 0]);
+
+    yard.shelf.set(None);
+    yard.until(async |yard| {
+        !yard.is_there(last.unwrap()).await && yard.bridge.session(sessions[199]).await.is_err()
+    })
+    .await;
+    assert_eq!(yard.shelf.types().len(), 800);
 }
 
 #[tokio::test]
