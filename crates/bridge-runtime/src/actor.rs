@@ -110,7 +110,7 @@ impl Actor {
             let exit = AssertUnwindSafe(self.live(life)).catch_unwind().await;
             let exit = exit.unwrap_or_else(|_| {
                 tracing::error!("the shard panicked; it is loaded again");
-                self.doubt(Fault::OutcomeUnknown);
+                self.fail_all(Fault::OutcomeUnknown);
                 Exit::Lost(StoreErrorKind::Unavailable)
             });
             match exit {
@@ -128,7 +128,7 @@ impl Actor {
     }
 
     /// Tells all callers, but those of receives, that something has failed.
-    fn doubt(&mut self, fault: Fault) {
+    fn fail_all(&mut self, fault: Fault) {
         for (_, call) in self.calls.extract_if(|_, call| call.receive.is_none()) {
             let _ = call.reply.send(Err(fault));
         }
@@ -152,7 +152,10 @@ impl Actor {
                 None => {}
             }
             if let Err(error) = self.fetch(&mut shard, &mut requests).await {
-                return self.lost(Vec::new(), requests, &error);
+                tracing::error!(%error, "what a call is about could not be read; the shard is loaded again");
+                // Whoever waits for an answer is of this step, of which nothing was tried yet.
+                self.fail_all(Fault::of(error.kind));
+                return Exit::Lost(error.kind);
             }
             let now = self.parts.clock.now();
             let commands = requests.len();
@@ -164,7 +167,7 @@ impl Actor {
             let Step { changes, effects, .. } = step;
             if !changes.is_empty() {
                 if let Err(error) = self.commit(&owner, &changes).await {
-                    return self.lost(effects, requests, &error);
+                    return self.lost(effects, &error);
                 }
                 let measure = Measure::Commit { commands, changes: changes.len() };
                 self.parts.metrics.record(&measure);
@@ -335,7 +338,7 @@ impl Actor {
     }
 
     /// The step was not committed, or nobody knows: its callers are told, receives wait for the next life.
-    fn lost(&mut self, effects: Vec<Effect>, requests: Vec<Request>, error: &StoreError) -> Exit {
+    fn lost(&mut self, effects: Vec<Effect>, error: &StoreError) -> Exit {
         tracing::error!(%error, "a commit failed; the shard is loaded again");
         let fault = match error.kind {
             StoreErrorKind::Full => Fault::Full,
@@ -345,7 +348,7 @@ impl Actor {
             Effect::Answer(call, _) => call,
             Effect::Need(request, _) => request.call,
         });
-        for call in answered.chain(requests.into_iter().map(|request| request.call)) {
+        for call in answered {
             if self.calls.get(&call).is_some_and(|call| call.receive.is_none())
                 && let Some(call) = self.calls.remove(&call)
             {

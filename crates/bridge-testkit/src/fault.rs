@@ -26,6 +26,8 @@ pub struct FaultyStore<S> {
 struct Faults {
     /// What the next commits come to.
     commits: Mutex<VecDeque<Fault>>,
+    /// What the next reads of rows by their keys come to.
+    gets: Mutex<VecDeque<StoreErrorKind>>,
     /// Rows that were read.
     read: AtomicUsize,
     /// While set, nothing can be written.
@@ -51,6 +53,7 @@ impl<S: Store> FaultyStore<S> {
     pub fn new(inner: S) -> Self {
         let faults = Faults {
             commits: Mutex::default(),
+            gets: Mutex::default(),
             read: AtomicUsize::new(0),
             broken: Mutex::default(),
             damaged: Mutex::default(),
@@ -68,6 +71,11 @@ impl<S: Store> FaultyStore<S> {
     /// Commits that are still to fail.
     pub fn faults_left(&self) -> usize {
         lock(&self.faults.commits).len()
+    }
+
+    /// Makes the next [`get`](Store::get) fail that has no fault yet and asks for nothing that is damaged.
+    pub fn fail_get(&self, kind: StoreErrorKind) {
+        lock(&self.faults.gets).push_back(kind);
     }
 
     /// Rows that were asked for by their keys, or found by an index.
@@ -157,6 +165,10 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn get(&self, shard: ShardId, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
         self.readable(keys, "get")?;
+        let fault = lock(&self.faults.gets).pop_front();
+        if let Some(kind) = fault {
+            return Err(error(kind, "get"));
+        }
         self.faults.read.fetch_add(keys.len(), Ordering::Relaxed);
         self.inner.get(shard, keys).await
     }

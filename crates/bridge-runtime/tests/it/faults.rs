@@ -267,3 +267,46 @@ async fn a_damaged_message_is_handed_out_without_its_content_and_its_neighbours_
     assert_eq!(again.held.iter().map(content).collect::<Vec<_>>(), expected);
     again.handover.complete();
 }
+
+#[tokio::test]
+async fn a_read_that_failed_leaves_nobody_in_doubt_and_who_waits_waiting() {
+    let house = House::open().await;
+    let (bridge, ask) = (house.bridge.clone(), house.ask("a").wait(Duration::from_secs(60)));
+    let receive = tokio::spawn(async move { bridge.receive(ask).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let keyed = |key: &str| house.message(key).idempotency_key(key.parse().unwrap());
+    // What it is about is read before anything is done of a step.
+    house.store.fail_get(StoreErrorKind::Unavailable);
+    let (one, two) = soon(async {
+        tokio::join!(house.bridge.publish(keyed("k")), house.bridge.publish(house.message("l")))
+    })
+    .await;
+    assert_eq!(one, Err(CallError::Fault(Fault::Unavailable)));
+    assert_eq!(two, Err(CallError::Fault(Fault::Unavailable)));
+
+    assert!(!soon(house.bridge.publish(keyed("k"))).await.unwrap().duplicate);
+    let received = soon(receive).await.unwrap().unwrap();
+    assert_eq!(texts(&received), ["k"]);
+    received.handover.complete();
+}
+
+#[tokio::test]
+async fn a_read_that_failed_beside_a_damaged_row_leaves_nobody_waiting() {
+    let mut house = House::open().await;
+    let keyed = |key: &str| house.message("once").idempotency_key(key.parse().unwrap());
+    let (first, second, third) = (keyed("k"), keyed("l"), keyed("m"));
+    house.bridge.publish(first.clone()).await.unwrap();
+    house.reopen().await;
+    let scope = IdempotencyScope { from: first.from.clone(), to: house.agent(), key: "k".parse().unwrap() };
+    house.store.damage(RowKey::Idempotency(scope));
+
+    house.store.fail_get(StoreErrorKind::Unavailable);
+    let publish = |message| house.bridge.publish(message);
+    let (damaged, second, third) =
+        soon(async { tokio::join!(publish(first), publish(second), publish(third)) }).await;
+    assert_eq!(damaged, Err(CallError::Fault(Fault::Damaged)));
+    assert_eq!(second, Err(CallError::Fault(Fault::Unavailable)));
+    assert_eq!(third, Err(CallError::Fault(Fault::Unavailable)));
+}
