@@ -39,16 +39,27 @@ pub(crate) struct Life {
 impl Parts {
     /// Becomes the owner of the shard and loads it.
     pub(crate) async fn begin(&self) -> Result<Life, StoreError> {
+        let owner = self.own().await?;
+        self.load(owner).await
+    }
+
+    /// Becomes the owner of the shard.
+    pub(crate) async fn own(&self) -> Result<Ownership, StoreError> {
         let Self { store, clock, shard, node, .. } = self;
         let owner = store.acquire(*shard, *node, clock.now(), OWNERSHIP).await?;
         clock.not_before(owner.since);
+        Ok(owner)
+    }
+
+    /// Loads the shard for its owner.
+    pub(crate) async fn load(&self, owner: Ownership) -> Result<Life, StoreError> {
         let identity = match self.identity().await? {
             Some(identity) => identity,
             None => self.found(&owner).await?,
         };
         let bounds = self.bounds().await?;
         let head = bounds.head;
-        let shard = self.shard(owner.epoch, &bounds, |after| store.load(&owner, after)).await?;
+        let shard = self.shard(owner.epoch, &bounds, |after| self.store.load(&owner, after)).await?;
         Ok(Life { owner, shard, head, identity })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::{CallId, Command, Request, Shard, Step, StoreErrorKind};
+use bridge_core::{CallId, Command, Request, Shard, Step, StoreError, StoreErrorKind};
 
 use super::{Actor, Call};
 use crate::{
@@ -20,7 +20,7 @@ impl Actor {
         // A life that made nothing durable would be followed by another like it: that one waits.
         let mut at_once = self.committed;
         loop {
-            let begun = if at_once { Some(self.parts.begin().await) } else { None };
+            let begun = if at_once { Some(self.begin(&mut shadow).await) } else { None };
             at_once = true;
             match begun {
                 None => {}
@@ -52,6 +52,14 @@ impl Actor {
                 let _ = call.reply.send(Err(fault));
             }
         }
+    }
+
+    /// Owns the shard and loads it. Nobody is answered meanwhile, so that what was there for those who look goes first: a shard
+    /// can be large, and there is room for one.
+    async fn begin(&self, shadow: &mut Option<Shard>) -> Result<Life, StoreError> {
+        let owner = self.parts.own().await?;
+        *shadow = None;
+        self.parts.load(owner).await
     }
 
     /// While the store is at fault: what changes nothing is answered, what waits may wait, the rest is refused.
