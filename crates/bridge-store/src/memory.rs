@@ -1,6 +1,7 @@
 //! Rows in memory: for tests, and for embedders whose messages need not outlive the process.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fmt,
     ops::Bound,
@@ -10,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use bridge_core::{
-    Change, Delivery, DeliveryId, Event, First, Handshake, HandshakeStore, Index, LogPage, MessageId, NodeId,
-    Ownership, Row, RowKey, Scope, Seq, ShardId, Store, StoreError, Timestamp,
+    Change, Delivery, DeliveryId, Event, First, Handshake, HandshakeStore, Index, LogPage, MessageId, Name,
+    NodeId, Ownership, Row, RowKey, Scope, Seq, SessionId, ShardId, Store, StoreError, TaskId, Timestamp,
 };
 
 use crate::error::{fenced, taken};
@@ -159,14 +160,17 @@ impl Shard {
         rows.filter(|row| row.is_live()).take(limit).cloned().collect()
     }
 
-    /// The rows of an index, in its order.
-    fn listed(&self, index: &Index) -> impl Iterator<Item = &Row> {
-        let placed = self.rows.values().filter_map(|row| Some((index.place(row)?, row)));
+    /// The first rows of an index, at most `limit`, in its order.
+    fn listed(&self, index: &Index, limit: usize) -> impl Iterator<Item = &Row> {
+        let placed = self.rows.range(span(index)).filter_map(|(_, row)| Some((index.place(row)?, row)));
         let mut placed: Vec<_> = placed.collect();
-        placed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        if index.first() == First::Newest {
-            placed.reverse();
+        let order = by_place(index.first());
+        // A page is sorted, not everything behind it.
+        if limit < placed.len() {
+            placed.select_nth_unstable_by(limit, order);
+            placed.truncate(limit);
         }
+        placed.sort_unstable_by(order);
         placed.into_iter().map(|(_, row)| row)
     }
 
@@ -218,15 +222,11 @@ impl Store for MemoryStore {
         match index {
             Index::Live { after } => Ok(shard.live(after, limit)),
             Index::Retiring { after, until } => Ok(retiring(shard, after, until, limit)),
-            Index::Messages { .. } => {
-                page::fill(shard.listed(&index).take(limit).filter_map(|row| match row {
-                    Row::Message(message) => {
-                        Some(Ok((Arc::clone(message), shard.first_delivery(message.id))))
-                    }
-                    _ => None,
-                }))
-            }
-            index => Ok(shard.listed(&index).take(limit).cloned().collect()),
+            Index::Messages { .. } => page::fill(shard.listed(&index, limit).filter_map(|row| match row {
+                Row::Message(message) => Some(Ok((Arc::clone(message), shard.first_delivery(message.id)))),
+                _ => None,
+            })),
+            index => Ok(shard.listed(&index, limit).cloned().collect()),
         }
     }
 
@@ -256,6 +256,40 @@ impl Store for MemoryStore {
         let later = shard.log.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, event)| event);
         let events = later.filter(|event| scope.contains(event)).take(limit).cloned().collect();
         Ok(LogPage { events, floor: shard.floor_of(scope), head: shard.head })
+    }
+}
+
+/// The order of rows by their places in an index.
+fn by_place<P: Ord>(first: First) -> impl Fn(&(P, &Row), &(P, &Row)) -> Ordering + Copy {
+    move |(a, _), (b, _)| match first {
+        First::Oldest => a.cmp(b),
+        First::Newest => b.cmp(a),
+    }
+}
+
+/// Where the rows lie that may have a place in an index.
+fn span(index: &Index) -> (Bound<RowKey>, Bound<RowKey>) {
+    use Bound::{Excluded, Included, Unbounded};
+    // The least of all names.
+    let reader = |session| RowKey::Reader(session, Name::from_static(" "));
+    match index {
+        Index::Sessions { .. } | Index::ClosedSessions { .. } => {
+            (Included(RowKey::Session(SessionId(0))), Included(RowKey::Session(SessionId(u128::MAX))))
+        }
+        Index::Deliveries { .. } | Index::Retiring { .. } => {
+            (Included(RowKey::Delivery(DeliveryId(0))), Included(RowKey::Delivery(DeliveryId(u128::MAX))))
+        }
+        Index::Messages { .. } => {
+            (Included(RowKey::Message(MessageId(0))), Included(RowKey::Message(MessageId(u128::MAX))))
+        }
+        Index::IdempotencyBefore(_) => {
+            (Excluded(RowKey::Message(MessageId(u128::MAX))), Excluded(reader(SessionId(0))))
+        }
+        Index::Readers { session } => {
+            let next = session.0.checked_add(1).map_or(RowKey::Task(TaskId(0)), |id| reader(SessionId(id)));
+            (Included(reader(*session)), Excluded(next))
+        }
+        _ => (Unbounded, Unbounded),
     }
 }
 
@@ -294,5 +328,51 @@ impl HandshakeStore for MemoryStore {
     async fn forget(&self, before: Timestamp) -> Result<(), StoreError> {
         self.kept().handshakes.retain(|_, record| record.saved_at >= before);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bridge_core::{Reader, StateKind};
+    use bridge_testkit::samples;
+
+    use super::*;
+
+    type IsOfIt = fn(&Row) -> bool;
+
+    /// A page goes through no others than these, however many there are.
+    #[test]
+    fn the_rows_of_an_index_lie_together() {
+        let session = samples::session_id(1);
+        let least = Reader { name: Name::from_static(" "), ..samples::reader(1) };
+        let last = Reader { session: SessionId(u128::MAX), ..samples::reader(1) };
+        let rows = samples::rows().into_iter().chain([Row::Reader(least), Row::Reader(last)]);
+        let rows: BTreeMap<RowKey, Row> = rows.map(|row| (row.key(), row)).collect();
+        let (at, seq) = (samples::at(0), Seq::ZERO);
+        let (state, first) = (StateKind::Done, First::Oldest);
+        let indexes: [(Index, IsOfIt); 8] = [
+            (Index::Sessions { before: None }, |row| matches!(row, Row::Session(_))),
+            (Index::ClosedSessions { after: None, until: at }, |row| matches!(row, Row::Session(_))),
+            (Index::Messages { session, before: None }, |row| matches!(row, Row::Message(_))),
+            (Index::Deliveries { state, mailbox: None, from: seq, to: seq, first }, |row| {
+                matches!(row, Row::Delivery(_))
+            }),
+            (Index::Retiring { after: None, until: at }, |row| matches!(row, Row::Delivery(_))),
+            (Index::IdempotencyBefore(at), |row| matches!(row, Row::Idempotency(_))),
+            (
+                Index::Readers { session },
+                |row| matches!(row, Row::Reader(reader) if reader.session == samples::session_id(1)),
+            ),
+            (
+                Index::Readers { session: SessionId(u128::MAX) },
+                |row| matches!(row, Row::Reader(reader) if reader.session == SessionId(u128::MAX)),
+            ),
+        ];
+        for (index, is_of_it) in indexes {
+            let found: Vec<_> = rows.range(span(&index)).map(|(_, row)| row).collect();
+            let expected: Vec<_> = rows.values().filter(|row| is_of_it(row)).collect();
+            assert!(!expected.is_empty());
+            assert_eq!(found, expected, "{index:?}");
+        }
     }
 }
