@@ -1,6 +1,11 @@
 //! What a store must do: keep rows and a log, durably, under an epoch. It knows no semantics.
 
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use core::{error, fmt, time::Duration};
 
 use async_trait::async_trait;
@@ -232,8 +237,8 @@ pub enum Index {
         /// Which come first.
         first: First,
     },
-    /// Remembered publishes whose time has passed. Damaged ones are left out, as wherever it is told what is to be removed: they
-    /// must not keep the rest from it.
+    /// Remembered publishes whose time has passed, soonest first, and those that end together by sender, address and key as
+    /// texts. Damaged ones are left out, as wherever it is told what is to be removed: they must not keep the rest from it.
     IdempotencyBefore(Timestamp),
     /// Deliveries that are to be looked at up to a time, by [`retire_at`](Delivery::retire_at), and then by their
     /// [`seq`](Delivery::seq). Damaged ones are left out.
@@ -271,7 +276,8 @@ enum At {
     Session(Timestamp, SessionId),
     Event(Seq),
     Due(Timestamp, Seq),
-    Forgotten(Timestamp, IdempotencyScope),
+    /// The sender, the address as text and the key: a database knows no other order of addresses.
+    Forgotten(Timestamp, Name, String, Name),
     Row(RowKey),
 }
 
@@ -309,7 +315,9 @@ impl Index {
                 (At::Event(delivery.seq), is_meant && (*from..*to).contains(&delivery.seq))
             }
             (Self::IdempotencyBefore(time), Row::Idempotency(record)) => {
-                (At::Forgotten(record.expires_at, record.scope.clone()), record.expires_at < *time)
+                let IdempotencyScope { from, to, key } = &record.scope;
+                let at = At::Forgotten(record.expires_at, from.clone(), to.to_string(), key.clone());
+                (at, record.expires_at < *time)
             }
             (Self::Retiring { after, until }, Row::Delivery(delivery)) => {
                 let at = (delivery.retire_at?, delivery.seq);

@@ -118,7 +118,7 @@ pub async fn messages_of_a_session_come_with_their_first_deliveries(harness: imp
     assert_eq!(scan(&store, before(4), 2).await, rows[2..5]);
 }
 
-/// Those whose end lies before the given time, soonest first.
+/// Those whose end lies before the given time, soonest first; of those that end together by sender, address and key as texts.
 pub async fn remembered_publishes_are_listed_when_their_time_has_passed(harness: impl StoreHarness) {
     let store = harness.open().await;
     let owner = acquire(&store).await;
@@ -137,6 +137,30 @@ pub async fn remembered_publishes_are_listed_when_their_time_has_passed(harness:
     assert_eq!(scan(&store, index(7), 10).await, passed);
     assert_eq!(scan(&store, index(7), 2).await, passed[..2]);
     assert_eq!(scan(&store, index(1), 10).await, []);
+
+    let conversation = format!("session:{}/user", samples::session_id(1));
+    let ended = [
+        ("a", "group:a", "b"),
+        ("a", "group:b", "a"),
+        ("a", "printer", "a"),
+        ("a", &conversation, "a"),
+        ("a", "worker", "a"),
+        ("a", "worker", "b"),
+        ("b", "group:a", "a"),
+    ];
+    let together: Vec<Row> = ended
+        .map(|(from, to, key)| {
+            let name = |text| Name::new(text).expect("a short name");
+            let to = to.parse().expect("an address");
+            let scope = IdempotencyScope { from: name(from), to, key: name(key) };
+            Row::Idempotency(IdempotencyRecord { scope, ..samples::idempotency(6) })
+        })
+        .into();
+    let mixed = [3, 0, 6, 2, 4, 1, 5].map(|at| together[at].clone());
+    put(&store, &owner, &mixed).await;
+    let all: Vec<Row> = passed.iter().chain(&together).cloned().collect();
+    assert_eq!(scan(&store, index(7), 100).await, all);
+    assert_eq!(scan(&store, index(7), 8).await, all[..8]);
 }
 
 /// An observer sees what an owner would load, also after another one took over.
