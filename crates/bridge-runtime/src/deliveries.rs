@@ -167,6 +167,11 @@ impl Bridge {
         how: Redrive,
     ) -> Result<Redriven, Fault> {
         let mut redriven = Redriven { deliveries: Vec::new(), refused: Vec::new(), next: after };
+        // Nothing was wanted, which is not the end.
+        if limit == 0 {
+            redriven.next = Some(after.unwrap_or(Seq::ZERO));
+            return Ok(redriven);
+        }
         let beat = match how {
             Redrive::Try => PAGE,
             Redrive::Do { per_second } => (per_second as usize / 10).max(1),
@@ -216,7 +221,7 @@ impl Bridge {
     }
 
     /// The dead letters that [`redrive_dead`](Self::redrive_dead) would try to give another life, the oldest first: those made after
-    /// `after`, at most `limit`, and fewer where they are few among many others.
+    /// `after`, at most `limit`, of which zero is one, and fewer where they are few among many others.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -226,6 +231,7 @@ impl Bridge {
         after: Option<Seq>,
         limit: usize,
     ) -> Result<DeliveryPage, Fault> {
+        let limit = limit.max(1);
         let mut found = Vec::new();
         let mut next = after;
         for _ in 0..PAGES {
@@ -249,7 +255,8 @@ impl Bridge {
     }
 
     /// The dead letters that `wanted` names, the newest first, those that were redriven among them: at most `limit` that were made
-    /// before `before`, and fewer where they are few among many others. The page ends behind the one with which it holds 1 MiB.
+    /// before `before`, where zero is one, and fewer where they are few among many others. The page ends behind the one with which
+    /// it holds 1 MiB.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -259,6 +266,7 @@ impl Bridge {
         before: Option<Seq>,
         limit: usize,
     ) -> Result<DeliveryPage, Fault> {
+        let limit = limit.max(1);
         let mut found: Vec<Delivery> = Vec::new();
         let mut to = before.unwrap_or_else(|| self.head().seq.next());
         for _ in 0..PAGES {
@@ -279,8 +287,8 @@ impl Bridge {
         Ok(DeliveryPage { deliveries: found, next: Some(to) })
     }
 
-    /// Deliveries in one state, of one mailbox if it is named, newest first: at most `limit` that were made before `before`. The
-    /// page ends behind the one with which it holds 1 MiB.
+    /// Deliveries in one state, of one mailbox if it is named, newest first: at most `limit`, where zero is one, that were made
+    /// before `before`. The page ends behind the one with which it holds 1 MiB.
     ///
     /// # Errors
     /// A [`Fault`].
@@ -291,6 +299,7 @@ impl Bridge {
         before: Option<Seq>,
         limit: usize,
     ) -> Result<DeliveryPage, Fault> {
+        let limit = limit.max(1);
         if state == StateKind::Leased {
             return self.leased_deliveries(mailbox, before, limit).await;
         }

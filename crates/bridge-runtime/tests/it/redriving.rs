@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bridge_core::{Address, DeliveryError, DeliveryId, Seq, Timestamp};
+use bridge_core::{Address, DeliveryError, DeliveryId, Seq, StateKind, Timestamp};
 use bridge_runtime::{Bridge, Credential, DeadLetters, NewMessage, ReceiveRequest, Redriven, Settlement};
 
 use super::{House, soon};
@@ -60,6 +60,38 @@ async fn what_is_refused_counts_and_is_not_met_again() {
     let all = house.bridge.dead_letters(&DeadLetters::default(), None, 100).await.unwrap();
     assert_eq!((met.len(), refused.len()), (all.deliveries.len(), all.deliveries.len()));
     assert!(refused.len() >= 5);
+}
+
+#[tokio::test]
+async fn a_page_of_nothing_is_not_the_end() {
+    let house = House::open().await;
+    for text in ["one", "two", "three"] {
+        house.publish(text).await;
+    }
+    reject_all(&house.bridge, house.ask("a")).await;
+    let (bridge, wanted) = (&house.bridge, DeadLetters::default());
+
+    let all = bridge.dead_letters(&wanted, None, 100).await.unwrap().deliveries;
+    let (mut oldest, mut after) = (Vec::new(), None);
+    let (mut newest, mut before) = (Vec::new(), None);
+    for _ in &all {
+        let page = bridge.dead_letters(&wanted, after, 0).await.unwrap();
+        oldest.extend(page.deliveries);
+        after = page.next;
+        assert!(after.is_some());
+        let page = bridge.deliveries(StateKind::Dead, None, before, 0).await.unwrap();
+        newest.extend(page.deliveries);
+        before = page.next;
+        assert!(before.is_some() || newest.len() == all.len());
+    }
+    newest.reverse();
+    assert_eq!((oldest.len(), &oldest, &newest), (all.len(), &all, &all));
+
+    // Who redrives none has done what was asked for, and goes on from where it was.
+    let none = redrive(&house, None, 0, 1_000).await;
+    assert!(none.deliveries.is_empty() && none.refused.is_empty() && none.next.is_some(), "{none:?}");
+    let done = redrive(&house, none.next, 100, 1_000).await;
+    assert_eq!(done.deliveries.len() + done.refused.len(), all.len());
 }
 
 #[tokio::test]
