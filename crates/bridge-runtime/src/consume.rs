@@ -39,8 +39,8 @@ impl From<()> for Handled {
 ///
 /// * `Ok(())` or [`Handled::Done`] acknowledges it; an `Err` says that it failed, with the error's text, and it comes back after
 ///   its back-off; so does a panic. Either is logged as a warning, with the delivery and the attempt.
-/// * While the function works the lease is extended, however long it takes. If it is lost all the same, the function is dropped
-///   at its next `await`: somebody else has the delivery by then.
+/// * While the function works the lease is extended, up to 12 h in all ([`Policy::max_lease`](bridge_core::Policy::max_lease)). If
+///   it is lost all the same, the function is dropped at its next `await`: somebody else has the delivery by then.
 /// * When it is told to stop it takes nothing more, and returns when what it has begun is done and settled.
 ///
 /// # Example
