@@ -47,8 +47,11 @@ impl Oracle {
             (EventKind::SessionOpened { .. }, Some(session), _) => {
                 self.present.insert(session, false);
             }
-            // What is left is given up without a word.
-            (EventKind::SessionClosed { .. }, Some(session), _) => self.leave(session),
+            // What is left is given up without a word, what was handed out in this very step too.
+            (EventKind::SessionClosed { .. }, Some(session), _) => {
+                self.leave(session);
+                self.let_go_of_closed(world, outcome);
+            }
             (EventKind::MessageDeleted, _, Some(delivery)) => self.deleted(world, outcome, delivery)?,
             (_, _, Some(delivery)) => self.follow_delivery(world, delivery, event, outcome)?,
             _ => {}
