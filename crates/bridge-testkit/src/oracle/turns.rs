@@ -150,13 +150,23 @@ impl Oracle {
         let held = self.hands.get(&receive.consumer).map_or(0, BTreeSet::len);
         for (mailbox, given) in given {
             let has_credit = self.credit(world, mailbox).is_some_and(|credit| held < credit);
-            let left = view.turns(mailbox, receive, world.now());
+            let mut left = view.turns(mailbox, receive, world.now());
+            left.retain(|id| !self.came_free(world, *id, granted));
             let fair = given + 1 >= most || left.is_empty() || !has_credit;
             hold!("I8", fair, "{mailbox} had {given} turns, and others {most}: {left:?} is left");
             let of_it = new.iter().filter(|(_, delivery)| delivery.mailbox == *mailbox);
             self.in_turn_of_one(world, receive, &of_it.copied().collect::<Vec<_>>(), &left)?;
         }
         Ok(())
+    }
+
+    /// Whether what is ahead of a delivery in its lane went to other receives in this step: that may have been after the choice.
+    fn came_free(&self, world: &World, left: DeliveryId, granted: &[Granted]) -> bool {
+        let Some(left) = delivery(world.disk(), left) else { return false };
+        let lane = self.lanes.get(&super::log::lane(left)).into_iter().flatten();
+        let ahead = lane.take_while(|(place, _)| Some(**place) < left.place);
+        let mut newest = ahead.filter_map(|(_, id)| self.seen.get(id)?.newest);
+        newest.any(|lease| self.fresh.contains(&lease) && granted.iter().all(|mine| mine.lease != lease))
     }
 
     fn in_turn_of_one(
