@@ -93,12 +93,12 @@ impl Dead {
                     ("reason", reason),
                     ("type", kind.map(|kind| kind.to_string())),
                 ];
-                let mut path = format!("/api/dead-letters?limit={limit}");
-                for (name, value) in filters {
-                    let Some(value) = value else { continue };
-                    path += &format!("&{name}={}", utf8_percent_encode(&value, ENCODED));
-                }
-                let page: Page<Delivery> = client.get(&path).await?;
+                let filters: String = filters
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?)))
+                    .map(|(name, value)| format!("&{name}={}", utf8_percent_encode(&value, ENCODED)))
+                    .collect();
+                let page = list(&filters, limit as usize, client).await?;
                 if page.data.is_empty() {
                     refuse_unknown(mailbox.as_ref(), client).await?;
                 }
@@ -128,6 +128,24 @@ impl Dead {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The newest of these, page by page: a filter can leave little of one, or nothing.
+async fn list(filters: &str, limit: usize, client: &Client) -> Result<Page<Delivery>, ClientError> {
+    let mut all = Page { data: Vec::new(), next_cursor: None };
+    loop {
+        let after = all.next_cursor.take();
+        let after = after.map(|cursor| format!("&cursor={}", utf8_percent_encode(&cursor, ENCODED)));
+        let after = after.unwrap_or_default();
+        let rest = limit - all.data.len();
+        let page: Page<Delivery> =
+            client.get(&format!("/api/dead-letters?limit={rest}{filters}{after}")).await?;
+        all.data.extend(page.data);
+        all.next_cursor = page.next_cursor;
+        if all.next_cursor.is_none() || all.data.len() >= limit {
+            return Ok(all);
+        }
     }
 }
 

@@ -45,6 +45,10 @@ impl Stage {
         self.http.post(&format!("{}{path}", self.server.url), &body).await
     }
 
+    async fn get(&self, path: &str) -> Value {
+        self.http.get(&format!("{}{path}", self.server.url)).await
+    }
+
     /// Somebody sends; tells the message's id.
     async fn send(&self, to: &str, kind: &str) -> String {
         let sent =
@@ -165,6 +169,26 @@ async fn dead_letters_are_listed_and_redriven() {
     }
     let (code, said) = stage.failed("dead redrive dlv_00000000000000000000000000000007");
     assert!(code == 1 && said.contains("(unknown_delivery)"), "{said}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_however_many_pages_they_take() {
+    const COUNT: usize = 150;
+    let stage = Stage::new();
+    let long = "\u{1f9e8}".repeat(1_000);
+    for _ in 0..COUNT {
+        stage.send("mill", "job").await;
+        stage.reject("mill", &long).await;
+    }
+    let page = stage.get("/api/dead-letters?limit=1000").await;
+    assert!(
+        page["data"].as_array().unwrap().len() < COUNT && page["next_cursor"].is_string(),
+        "one page is enough"
+    );
+    let all = stage.said("dead list --limit 1000");
+    assert_eq!((rows(&all).len(), all.contains("There are more")), (1 + COUNT, false));
+    let most = stage.said(&format!("dead list --limit {}", COUNT - 1));
+    assert_eq!((rows(&most).len(), most.contains("There are more")), (COUNT + 1, true));
 }
 
 #[tokio::test]
