@@ -186,9 +186,10 @@ async fn a_bench_that_fills_its_mailbox_tells_what_it_measured() {
     let server = Server::start(&data.path());
     let mut program = program();
     program.args(["--url", &server.url, "--json", "bench", "publish", "--for", "1m", "--rate", "100"]);
-    let bench = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut bench = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // More than the second of the warm-up makes.
     let mailbox = loop {
+        assert_eq!(bench.try_wait().unwrap(), None, "it ended before its mailbox was full");
         let list = json(&server, &["mailbox", "list"]);
         let full = list.as_array().unwrap().iter().find(|mailbox| mailbox["pending"].as_u64() > Some(150));
         if let Some(full) = full {
@@ -212,8 +213,9 @@ async fn a_bench_that_is_interrupted_cleans_up_too() {
     let server = Server::start(&data.path());
     let mut program = program();
     program.args(["--url", &server.url, "bench", "publish", "--for", "1m"]);
-    let bench = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut bench = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while !said(&server, &["mailbox", "list"]).contains("group:bench-") {
+        assert_eq!(bench.try_wait().unwrap(), None, "it ended before it made its mailbox");
         look_again().await;
     }
     kill_process(Pid::from_child(&bench), Signal::INT).unwrap();
