@@ -172,7 +172,10 @@ where
     let outcome = match result.map(|result| result.map(Into::into)) {
         Ok(Ok(Handled::Done)) => Outcome::Ack,
         Ok(Ok(Handled::Later(delay))) => Outcome::Release { delay },
-        Ok(Ok(Handled::Rejected(reason))) => Outcome::Reject { reason: Some(words(reason).into()) },
+        Ok(Ok(Handled::Rejected(reason))) => {
+            tracing::warn!(delivery = %delivery.id, attempt = delivery.attempt, reason, "its handler gave it up");
+            Outcome::Reject { reason: Some(words(reason).into()) }
+        }
         Ok(Err(error)) => {
             tracing::warn!(delivery = %delivery.id, attempt = delivery.attempt, %error, "its handler failed");
             Outcome::Nack { delay: None, error: Some(words(error.to_string()).into()) }
