@@ -22,7 +22,10 @@ const record = (name: string): Record => {
 };
 const play = ({ before, events }: Record): View => events.reduce(reduce, begin(before));
 
-/** What is compared: everything but what a snapshot cannot say. */
+/** What a snapshot cannot say of a delivery, and what it says of its message beside it. */
+const beside = new Set(["as_of", "returned", "type", "from", "key", "priority"]);
+
+/** What is compared: everything that both can say. */
 const comparable = (view: View) => ({
   messages: view.messages,
   state: view.session.state,
@@ -30,8 +33,8 @@ const comparable = (view: View) => ({
   depth: view.session.depth,
   leased: view.session.leased,
   deliveries: Object.values(view.deliveries)
-    .map(({ as_of: _, returned: __, ...delivery }) => delivery)
-    .sort((a, b) => (a.id < b.id ? -1 : 1)),
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .map((delivery) => Object.fromEntries(Object.entries(delivery).filter(([name]) => !beside.has(name)))),
 });
 
 /** The words under each message of the person, at a moment after the last event. */
