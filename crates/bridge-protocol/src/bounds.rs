@@ -19,6 +19,15 @@ pub const MIN_LEASE_MS: u64 = 1_000;
 /// The longest lease, in milliseconds, and the longest time that a consumer can hold back what it gives back: 12 hours.
 pub const MAX_LEASE_MS: u64 = 12 * 3_600_000;
 
+/// The most deliveries that one call takes.
+pub const MAX_RECEIVED: u64 = 100;
+
+/// The most dead letters that one call gives another life.
+pub const MAX_REDRIVEN: u64 = 1_000;
+
+/// The most dead letters that are given another life in a second.
+pub const MAX_REDRIVEN_PER_S: u64 = 1_000;
+
 /// The most bytes that a mailbox can be told to hold: as many as a store can count.
 pub const MAX_BYTES: u64 = i64::MAX as u64;
 

@@ -4,7 +4,7 @@ use bridge_core as core;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bounds::{MAX_SPAN_MS, number},
+    bounds::{MAX_REDRIVEN, MAX_REDRIVEN_PER_S, MAX_SPAN_MS, number},
     problem::Problem,
     time::Time,
 };
@@ -272,10 +272,18 @@ pub struct RedriveDead {
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// At most so many, those that are refused included; 100 if absent, up to 1000, and no more than a minute takes at the rate.
-    #[serde(default, deserialize_with = "number::<_, _, 1, 1000>", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 1, MAX_REDRIVEN>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub limit: Option<u32>,
     /// At most so many a second; 100 if absent, up to 1000.
-    #[serde(default, deserialize_with = "number::<_, _, 1, 1000>", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 1, MAX_REDRIVEN_PER_S>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub rate_per_s: Option<u32>,
     /// Where an earlier call ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]

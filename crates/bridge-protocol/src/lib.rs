@@ -14,7 +14,10 @@ mod session;
 mod settle;
 mod time;
 
-pub use bounds::{MAX_BYTES, MAX_COUNT, MAX_LEASE_MS, MAX_SPAN_MS, MAX_WAIT_MS, MIN_LEASE_MS};
+pub use bounds::{
+    MAX_BYTES, MAX_COUNT, MAX_LEASE_MS, MAX_RECEIVED, MAX_REDRIVEN, MAX_REDRIVEN_PER_S, MAX_SPAN_MS,
+    MAX_WAIT_MS, MIN_LEASE_MS,
+};
 pub use code::{Code, Retry};
 pub use delivery::{
     Attempt, Cancelled, Delivery, Lease, Receipts, Redrive, RedriveDead, Redriven, Successor, Unredriven,

@@ -4,7 +4,7 @@ use bridge_core as core;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bounds::{MAX_LEASE_MS, MAX_WAIT_MS, MIN_LEASE_MS, number},
+    bounds::{MAX_LEASE_MS, MAX_RECEIVED, MAX_WAIT_MS, MIN_LEASE_MS, number},
     message::Message,
     object::object,
     time::Time,
@@ -26,7 +26,11 @@ pub struct Receive {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer: Option<String>,
     /// At most so many, 1 to 100; 1 if absent.
-    #[serde(default, deserialize_with = "number::<_, _, 1, 100>", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "number::<_, _, 1, MAX_RECEIVED>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max: Option<u32>,
     /// At most so many bytes of payload, but one message in any case; 1 MiB if absent, and never more.
     #[serde(

@@ -2,12 +2,16 @@
 
 use bridge_core::{Address, DeadReason, DeliveryError, DeliveryId, Seq, State, StateKind};
 use bridge_protocol::{
-    Attempt, Cancelled, Code, Delivery, Page, Redrive, RedriveDead, Redriven, Successor, Unredriven, Why,
+    Attempt, Cancelled, Code, Delivery, MAX_REDRIVEN, MAX_REDRIVEN_PER_S, Page, Redrive, RedriveDead,
+    Redriven, Successor, Unredriven, Why,
 };
 use bridge_runtime::{CallError, DeadLetters, DeliveryPage};
 use http::StatusCode;
 
-use super::messages::{millis, parsed};
+use super::{
+    messages::{millis, parsed},
+    receive::within,
+};
 use crate::http::{
     held,
     query::place as place_at,
@@ -23,7 +27,7 @@ fn id(request: &Request) -> Result<DeliveryId, Refusal> {
         let detail = if given.starts_with("dlv_") || given.starts_with("msg_") {
             format!("{shown}: {error}")
         } else {
-            format!("{shown}: an id of a delivery or a message begins with dlv_ or msg_")
+            format!("{shown}: an id of a delivery or a message is dlv_ or msg_ and 32 hexadecimal digits")
         };
         Refusal::new(Code::UnknownDelivery).detail(detail)
     })
@@ -125,12 +129,11 @@ pub(super) async fn redrive_dead(mut request: Request) -> Answer {
         reason: wish.reason.as_deref().map(reason).transpose().map_err(wrong)?,
         kind: parsed("/type", wish.kind.as_deref())?,
     };
-    let number = |pointer, given: Option<u32>, default: u32| match given.unwrap_or(default) {
-        number @ 1..=1_000 => Ok(number),
-        _ => Err(Refusal::field(pointer, "a whole number from 1 to 1000")),
+    let number = |pointer, given: Option<u32>, most| {
+        Ok::<_, Refusal>(within(pointer, given.map(u64::from), 1..=most)?.map_or(100, |number| number as u32))
     };
-    let rate = number("/rate_per_s", wish.rate_per_s, 100)?;
-    let limit = number("/limit", wish.limit, 100)?.min(rate * LONGEST) as usize;
+    let rate = number("/rate_per_s", wish.rate_per_s, MAX_REDRIVEN_PER_S)?;
+    let limit = number("/limit", wish.limit, MAX_REDRIVEN)?.min(rate * LONGEST) as usize;
     let after =
         wish.cursor.as_deref().map(|cursor| place_at(Place::Pointer("/cursor"), cursor)).transpose()?;
     let bridge = &request.shared.bridge;

@@ -38,7 +38,8 @@ pub(super) async fn receive(mut request: Request) -> Answer {
         Some(name) => Some(name),
         None => request.client()?,
     };
-    receive.max = within("/max", wish.max.map(u64::from), 1..=100)?.map_or(1, |max| max as u32);
+    receive.max =
+        within("/max", wish.max.map(u64::from), 1..=wire::MAX_RECEIVED)?.map_or(1, |max| max as u32);
     receive.max_bytes = within("/max_bytes", wish.max_bytes, 1..=u64::MAX)?.unwrap_or(BYTES).min(BYTES);
     receive.wait =
         Duration::from_millis(within("/wait_ms", wish.wait_ms, 0..=wire::MAX_WAIT_MS)?.unwrap_or(0));
