@@ -289,7 +289,7 @@ fn limit_of(given: Option<i64>, default: i64) -> Result<usize, Refusal> {
 fn delivery(text: &str) -> Result<DeliveryId, Refusal> {
     let text = text.trim();
     DeliveryId::named(text).map_err(|_| {
-        let next = "Use an id exactly as it was given to you; it begins with dlv_ or msg_.";
+        let next = "Use an id exactly as it was given to you; it is dlv_ or msg_ and 32 hexadecimal digits.";
         Refusal::new(Code::UnknownDelivery, format!("{} is no id", visible(text)), next)
     })
 }

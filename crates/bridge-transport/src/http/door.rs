@@ -303,7 +303,7 @@ impl Shared {
                     .extend(HeaderValue::try_from(endpoint.allow()).map(|allow| (header::ALLOW, allow)));
                 return Ok(response);
             }
-            return Err(Refusal::new(Code::MethodNotAllowed).allow(endpoint.allow()));
+            return Err(Refusal::method(endpoint.allow()));
         };
         let principal = self.guard.authenticate(&parts.headers);
         self.guard.authorize(&principal, call.action())?;

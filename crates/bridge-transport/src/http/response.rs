@@ -95,6 +95,13 @@ impl Refusal {
         Self::at(Code::InvalidCursor, place, &detail)
     }
 
+    /// This path takes other methods, these.
+    pub(crate) fn method(methods: String) -> Self {
+        let mut refusal = Self::new(Code::MethodNotAllowed).detail(format!("it takes {methods}"));
+        refusal.0.allow = Some(methods);
+        refusal
+    }
+
     pub(crate) fn at(code: Code, place: Place<'_>, detail: &dyn fmt::Display) -> Self {
         let (kind, name) = match place {
             Place::Pointer(pointer) => ("pointer", pointer),
@@ -115,12 +122,6 @@ impl Refusal {
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.problem.more.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// Names the methods that would have been taken.
-    pub(crate) fn allow(mut self, methods: String) -> Self {
-        self.0.allow = Some(methods);
         self
     }
 

@@ -336,6 +336,7 @@ async fn a_method_that_is_not_taken_is_405_and_told_which_are() {
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, allow), "{method} {path}");
         if method != Method::HEAD {
             answer.is_problem(405, "method_not_allowed");
+            assert_eq!(answer.json()["detail"], format!("it takes {allow}"));
         }
     }
     let options = server.send(request(Method::OPTIONS, "/api/settle", "")).await;

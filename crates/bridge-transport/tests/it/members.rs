@@ -70,6 +70,7 @@ async fn what_would_change_the_meaning_is_not_ignored() {
         ("/api/mailboxes/w/purge", json!({"dryrun": true}), "/dryrun"),
         ("/api/deliveries/dlv_00000000000000000000000000000007/redrive", json!({"ttl": 5}), "/ttl"),
         ("/api/mailboxes/w/pause", json!([]), ""),
+        ("/api/mailboxes/w/pause", json!({"by": "a"}), "/by"),
         ("/api/mailboxes/w/resume", json!("w"), ""),
     ] {
         is_refused_for(&server.post(path, &body.to_string()).await, pointer);
@@ -89,7 +90,7 @@ async fn what_would_change_the_meaning_is_not_ignored() {
     assert_eq!(sent.status, 200, "{sent:?}");
     let taken = server.post("/api/receive", r#"{"mailbox": "w", "mailboxes": [], "client": "x"}"#).await;
     assert_eq!(taken.json()["deliveries"].as_array().unwrap().len(), 1);
-    assert_eq!(server.post("/api/mailboxes/w/pause", r#"{"why": "x"}"#).await.status, 200);
+    assert_eq!(server.post("/api/mailboxes/w/pause", "{}").await.status, 200);
     assert_eq!(server.post("/api/settle", r#"{"items": [], "token": null}"#).await.status, 200);
 }
 

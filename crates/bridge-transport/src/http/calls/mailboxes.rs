@@ -9,7 +9,7 @@ use bridge_protocol::{
 use bridge_runtime::Purge as How;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
-use serde::de::IgnoredAny;
+use serde::Deserialize;
 
 use super::receive::{LEASE, within};
 use crate::http::{
@@ -90,21 +90,24 @@ pub(super) async fn delete(request: Request) -> Answer {
 }
 
 pub(super) async fn pause(mut request: Request) -> Answer {
-    sound(&mut request).await?;
+    no_wish(&mut request).await?;
     let by = request.client()?.unwrap_or_else(|| request.principal.name.clone());
     let view = request.shared.bridge.pause_mailbox(address(&request)?, by).await?;
     Ok(json(StatusCode::OK, &Mailbox::from(&view)))
 }
 
 pub(super) async fn resume(mut request: Request) -> Answer {
-    sound(&mut request).await?;
+    no_wish(&mut request).await?;
     let view = request.shared.bridge.resume_mailbox(address(&request)?).await?;
     Ok(json(StatusCode::OK, &Mailbox::from(&view)))
 }
 
-/// Nothing is asked of the body, but what is sent must be what is taken everywhere.
-async fn sound(request: &mut Request) -> Result<(), Refusal> {
-    request.optional_json::<IgnoredAny>().await.map(drop)
+/// Nothing is asked of the body; a wish that stands there is refused, not passed over.
+async fn no_wish(request: &mut Request) -> Result<(), Refusal> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoWish {}
+    request.optional_json::<NoWish>().await.map(drop)
 }
 
 /// Unless it is told not to be, a purge is only tried.
