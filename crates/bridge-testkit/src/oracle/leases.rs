@@ -59,7 +59,8 @@ impl Oracle {
                 };
                 let held = Held { grant, attempt: granted.attempt };
                 let upcoming = Upcoming { held, delivery: granted.delivery, answer: received.answer };
-                self.upcoming.insert(granted.lease, upcoming);
+                // A repetition in the same step tells it again, of what is still held.
+                self.upcoming.entry(granted.lease).or_insert(upcoming);
             }
         }
         self.fresh = self.upcoming.keys().copied().collect();
