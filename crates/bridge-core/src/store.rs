@@ -260,7 +260,8 @@ pub enum Index {
         /// The session.
         session: SessionId,
     },
-    /// The live rows as [`load`](Store::load) gives them, for those who do not own the shard.
+    /// The live rows as [`load`](Store::load) gives them, for those who do not own the shard. Consumers wait for it: what it costs
+    /// is not to depend on rows that are not live.
     Live {
         /// Only those after this one, the last of the page before.
         after: Option<RowKey>,

@@ -60,6 +60,8 @@ struct Shard {
     /// When it was last acquired.
     since: Timestamp,
     rows: BTreeMap<RowKey, Row>,
+    /// Those of them that are live.
+    live: BTreeSet<RowKey>,
     /// Deliveries by when they are to be looked at.
     retiring: BTreeSet<Due>,
     log: BTreeMap<Seq, Event>,
@@ -104,10 +106,17 @@ impl Shard {
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Put(row) => {
-                let before = self.rows.insert(row.key(), row.clone());
+                let key = row.key();
+                if row.is_live() {
+                    self.live.insert(key.clone());
+                } else {
+                    self.live.remove(&key);
+                }
+                let before = self.rows.insert(key, row.clone());
                 self.set_due(before.as_ref(), due(row));
             }
             Change::Delete(key) => {
+                self.live.remove(key);
                 let before = self.rows.remove(key);
                 self.set_due(before.as_ref(), None);
             }
@@ -156,8 +165,8 @@ impl Shard {
 
     fn live(&self, after: Option<RowKey>, limit: usize) -> Vec<Row> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = self.rows.range((from, Bound::Unbounded)).map(|(_, row)| row);
-        rows.filter(|row| row.is_live()).take(limit).cloned().collect()
+        let keys = self.live.range((from, Bound::Unbounded));
+        keys.filter_map(|key| self.rows.get(key)).take(limit).cloned().collect()
     }
 
     /// The first rows of an index, at most `limit`, in its order.
