@@ -18,6 +18,9 @@ pub(crate) const PAGE_BYTES: usize = 1 << 20;
 /// A message and its deliveries, the first one and what redrives made of it.
 type Told = (Arc<Message>, Vec<Arc<Delivery>>);
 
+/// Deliveries of one message that are told beside the first: the newest of those that redrives made.
+const REDRIVES: usize = 32;
+
 /// A page of a conversation.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -36,6 +39,14 @@ impl Snapshot {
     pub fn bytes(&self) -> usize {
         self.messages.iter().map(|(message, _)| message.payload.len()).sum()
     }
+}
+
+/// Adds the next delivery of a message to the first one and the newest.
+fn add<T>(deliveries: &mut Vec<T>, next: T) {
+    if deliveries.len() > REDRIVES {
+        deliveries.remove(1);
+    }
+    deliveries.push(next);
 }
 
 impl Bridge {
@@ -76,8 +87,8 @@ impl Bridge {
         }
     }
 
-    /// A message, and its deliveries as they stand now: the first one and what redrives made of it. An answer that could be
-    /// delivered to nobody has none.
+    /// A message, and its deliveries as they stand now: the first one and what redrives made of it, the newest 32. An answer that
+    /// could be delivered to nobody has none.
     ///
     /// # Errors
     /// * [`DeliveryError::Unknown`] — there is no such message; if it was removed, its delivery is not remembered either.
@@ -94,20 +105,25 @@ impl Bridge {
         let mut deliveries = Vec::new();
         let mut next = Some(first);
         while let Some(id) = next {
-            match self.inspect(id).await {
-                Ok(delivery) => {
-                    next = delivery.redriven_as;
-                    deliveries.push(delivery);
-                }
-                Err(CallError::Refused(_)) => break,
-                Err(fault) => return Err(fault),
-            }
+            // One that was redriven has ended, and stands as it is stored.
+            let ended = self.delivery(id).await?.filter(|delivery| delivery.redriven_as.is_some());
+            let delivery = match ended {
+                Some(delivery) => delivery,
+                None => match self.inspect(id).await {
+                    Ok(delivery) => delivery,
+                    Err(CallError::Refused(_)) => break,
+                    Err(fault) => return Err(fault),
+                },
+            };
+            next = delivery.redriven_as;
+            add(&mut deliveries, delivery);
         }
         Ok((message, deliveries))
     }
 
     /// A page of a conversation: at most `limit` messages before `before`, the newest if absent. Large ones make it shorter:
-    /// it ends behind the message with which it holds 1 MiB.
+    /// it ends behind the message with which it holds 1 MiB. Of each message that was redriven very often there is the first
+    /// delivery, and the newest 32.
     ///
     /// # Errors
     /// [`SessionError::Unknown`], or a [`Fault`].
@@ -174,7 +190,7 @@ impl Bridge {
             for ((at, _), row) in wanted.into_iter().zip(rows) {
                 if let Some(Row::Delivery(delivery)) = row {
                     next.extend(delivery.redriven_as.map(|id| (at, id)));
-                    page[at].1.push(delivery);
+                    add(&mut page[at].1, delivery);
                 }
             }
             wanted = next;
@@ -222,7 +238,7 @@ impl Bridge {
             contents.push(match self.messages_by_id(&[*id]).await {
                 Ok(mut message) => message.pop().flatten(),
                 Err(Fault::Damaged) => {
-                    tracing::error!(message = %id, "a message is shown without its content, which is damaged");
+                    tracing::error!(message = %id, "the content of a message is damaged");
                     None
                 }
                 Err(fault) => return Err(fault),

@@ -142,3 +142,22 @@ async fn a_search_among_many_goes_on_where_it_ended() {
     let rest = house.bridge.redrive_dead(&wanted, first.next, 10, 1_000).await.unwrap();
     assert_eq!((rest.deliveries.len(), rest.next), (1, None));
 }
+
+#[tokio::test]
+async fn of_many_lives_the_first_and_the_newest_are_told() {
+    let house = House::open().await;
+    let message = house.bridge.publish(house.message("one")).await.unwrap().message;
+    let mut newest = DeliveryId::of(message, 0);
+    for life in 0..40 {
+        let (_, deliveries) = house.bridge.message(message).await.unwrap();
+        assert_eq!(deliveries.len(), 33.min(life + 1));
+        let ends = deliveries.first().zip(deliveries.last()).map(|(first, last)| (first.id, last.id));
+        assert_eq!(ends, Some((DeliveryId::of(message, 0), newest)));
+        assert!(deliveries[1..].is_sorted_by_key(|delivery| delivery.seq));
+        reject_all(&house.bridge, house.ask("a")).await;
+        newest = house.bridge.redrive(newest, None).await.unwrap();
+    }
+    let page = house.bridge.snapshot(house.session, None, 100).await.unwrap();
+    let (_, deliveries) = page.messages.iter().find(|(told, _)| told.id == message).unwrap();
+    assert_eq!((deliveries.len(), deliveries.last().map(|last| last.id)), (33, Some(newest)));
+}
