@@ -135,19 +135,25 @@ impl Bridge {
         let Ok(turn) = Arc::clone(&self.shared.reads_ahead).try_lock_owned() else { return };
         let bridge = self.clone();
         task::spawn_if_running(async move {
-            let _turn = turn;
-            let next = Index::Live { after: Some(RowKey::Delivery(behind)) };
-            let Ok(rows) = bridge.scan(next, AHEAD).await else { return };
-            let mut bytes = 0;
-            let fits = |delivery: &Delivery| {
-                bytes += delivery.size as usize;
-                bytes <= PAGE_BYTES
-            };
-            let ids: Vec<_> =
-                deliveries(rows).into_iter().take_while(fits).map(|delivery| delivery.message).collect();
-            // What cannot be read is told to whoever wants it.
-            let _ = bridge.messages_by_id(&ids).await;
+            bridge.read_behind(behind).await;
+            // Who shuts down waits for the turn: the bridge is let go of before.
+            drop(bridge);
+            drop(turn);
         });
+    }
+
+    async fn read_behind(&self, behind: DeliveryId) {
+        let next = Index::Live { after: Some(RowKey::Delivery(behind)) };
+        let Ok(rows) = self.scan(next, AHEAD).await else { return };
+        let mut bytes = 0;
+        let fits = |delivery: &Delivery| {
+            bytes += delivery.size as usize;
+            bytes <= PAGE_BYTES
+        };
+        let ids: Vec<_> =
+            deliveries(rows).into_iter().take_while(fits).map(|delivery| delivery.message).collect();
+        // What cannot be read is told to whoever wants it.
+        let _ = self.contents(&ids).await;
     }
 
     fn shown(&self, granted: &Granted, message: Option<Arc<Message>>) -> Leased {

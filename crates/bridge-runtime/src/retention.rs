@@ -42,6 +42,9 @@ const WAITING: usize = 65_536;
 /// How long the archive may take for a batch.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long what has ended may be on its way to the store.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+
 /// What whoever cleans up goes by.
 #[derive(Debug)]
 pub(crate) struct Sweeper {
@@ -156,8 +159,8 @@ impl Sweeper {
             }
             self.retire(&free).await?;
             if self.archive_is_down {
-                // What ends in this very moment may still come before the last of the page.
-                let seen = after.filter(|(at, _)| *at < until);
+                // What ended shortly before may not be stored yet, and come before the last of the page.
+                let seen = after.filter(|(at, _)| *at + UNDER_WAY < until);
                 self.waiting.up_to = self.waiting.up_to.max(seen);
                 after = after.max(self.waiting.up_to);
             }
