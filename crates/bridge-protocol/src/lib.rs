@@ -30,5 +30,5 @@ pub use payload::payload_of;
 pub use problem::Problem;
 pub use receive::{Directive, Filter, Granted, Receive, Received};
 pub use session::{OpenSession, Page, Presence, Read, ReadTo, Session, Snapshot};
-pub use settle::{NotCovered, Reply, Settle, SettleCall, SettleResult, SettleResults, Settled};
+pub use settle::{NotCovered, Reply, Settle, SettleResult, SettleResults, Settled};
 pub use time::Time;

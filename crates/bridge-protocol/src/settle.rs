@@ -84,42 +84,6 @@ impl Reply {
     }
 }
 
-/// One settlement, or several that are judged one by one.
-#[derive(Debug, Clone)]
-pub enum SettleCall {
-    /// One.
-    One(Box<Settle>),
-    /// Several, as `{"items": [...]}`.
-    Many(Vec<Settle>),
-}
-
-impl SettleCall {
-    /// Reads the body of a call.
-    ///
-    /// # Errors
-    /// What is wrong with it as JSON, or with its members.
-    ///
-    /// # Example
-    /// ```
-    /// use bridge_protocol::SettleCall;
-    /// let one = SettleCall::parse(br#"{"token": "t", "outcome": "ack"}"#).unwrap();
-    /// assert!(matches!(one, SettleCall::One(_)));
-    /// let many = SettleCall::parse(br#"{"items": [{"token": "t", "outcome": "ack"}]}"#).unwrap();
-    /// assert!(matches!(many, SettleCall::Many(items) if items.len() == 1));
-    /// assert!(SettleCall::parse(br#"{"items": [["t", "ack"]]}"#).is_err());
-    /// ```
-    pub fn parse(body: &[u8]) -> serde_json::Result<Self> {
-        #[derive(Deserialize)]
-        struct Items {
-            items: Option<Vec<Object<Settle>>>,
-        }
-        match serde_json::from_slice::<Object<Items>>(body)?.0.items {
-            Some(items) => Ok(Self::Many(items.into_iter().map(|Object(item)| item).collect())),
-            None => serde_json::from_slice(body).map(|Object(settle)| Self::One(Box::new(settle))),
-        }
-    }
-}
-
 /// An accepted settlement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settled {

@@ -63,7 +63,8 @@ async fn what_would_change_the_meaning_is_not_ignored() {
         ),
         ("/api/settle", json!({"token": "t", "handle": "h", "outcome": "ack"}), "/handle"),
         ("/api/settle", json!({"items": [], "token": "t"}), "/token"),
-        ("/api/settle", json!({"items": [], "outcome": "ack"}), "/outcome"),
+        ("/api/settle", json!({"items": [], "outcome": null}), "/outcome"),
+        ("/api/settle", json!({"items": [], "x": 1}), "/x"),
         ("/api/settle", json!({"items": [], "consumer": "w"}), "/consumer"),
         ("/api/settle", json!({"items": [], "delay_ms": "x"}), "/delay_ms"),
         ("/api/settle", json!({"items": [["t", null, null, null, "ack"]]}), "/items/0"),
@@ -91,7 +92,8 @@ async fn what_would_change_the_meaning_is_not_ignored() {
     let taken = server.post("/api/receive", r#"{"mailbox": "w", "mailboxes": [], "client": "x"}"#).await;
     assert_eq!(taken.json()["deliveries"].as_array().unwrap().len(), 1);
     assert_eq!(server.post("/api/mailboxes/w/pause", "{}").await.status, 200);
-    assert_eq!(server.post("/api/settle", r#"{"items": [], "token": null}"#).await.status, 200);
+    let settled = server.post("/api/settle", r#"{"items": []}"#).await;
+    assert_eq!(settled.json(), json!({"results": []}));
 }
 
 #[tokio::test]

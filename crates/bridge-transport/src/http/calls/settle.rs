@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bridge_core::{Name, Settled};
 use bridge_protocol::{
-    self as wire, NotCovered, Object, Published, Reply, Settle, SettleCall, SettleResult, SettleResults,
-    payload_of, text_payload,
+    self as wire, NotCovered, Object, Published, Reply, Settle, SettleResult, SettleResults, payload_of,
+    text_payload,
 };
 use bridge_runtime::{Bridge, Credential, NewReply, Settlement};
 use bytes::Bytes;
@@ -28,72 +28,47 @@ const MOST: usize = 100;
 /// What is said to who names a lease in two ways, which may be two leases.
 const ONE_LEASE: &str = "either token, or message_id and handle, not both";
 
+/// What is settled in one call.
+enum Call {
+    One(Box<Settle>),
+    Several(Several),
+}
+
+/// Settlements that are judged one by one. Nothing stands beside them: what belongs into one would be lost.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Several {
+    items: Vec<Object<Settle>>,
+}
+
 pub(super) async fn settle(mut request: Request) -> Answer {
-    let call = parse(&mut request).await?;
+    let call = call(&mut request).await?;
     let client = request.client()?;
+    let bridge = &request.shared.bridge;
     match call {
-        SettleCall::One(one) => {
-            let settled = said(&request, client.as_ref(), *one)?.judge(&request.shared.bridge).await?;
+        Call::One(one) => {
+            let settled = said(&request, client.as_ref(), *one)?.judge(bridge).await?;
             Ok(json(StatusCode::OK, &settled))
         }
-        SettleCall::Many(many) if many.len() > MOST => {
+        Call::Several(Several { items }) if items.len() > MOST => {
             Err(Refusal::field("/items", format_args!("at most {MOST}")))
         }
-        SettleCall::Many(many) => {
-            let said = many.into_iter().map(|one| said(&request, client.as_ref(), one)).collect();
-            Ok(json(StatusCode::OK, &SettleResults { results: judge(&request.shared.bridge, said).await }))
+        Call::Several(Several { items }) => {
+            let said = items.into_iter().map(|Object(one)| said(&request, client.as_ref(), one)).collect();
+            Ok(json(StatusCode::OK, &SettleResults { results: judge(bridge, said).await }))
         }
     }
 }
 
-async fn parse(request: &mut Request) -> Result<SettleCall, Refusal> {
+async fn call(request: &mut Request) -> Result<Call, Refusal> {
+    #[derive(Deserialize)]
+    struct Asked {
+        items: Option<IgnoredAny>,
+    }
     let body = request.body().await?;
-    let call: Items = decode(body)?;
-    if call.items.is_some()
-        && let Some(member) = call.of_one()
-    {
-        return Err(Refusal::field(&format!("/{member}"), "it belongs to one settlement; put it into items"));
-    }
-    match call.items {
-        Some(items) => Ok(SettleCall::Many(items.into_iter().map(|Object(item)| item).collect())),
-        None => decode(body).map(|one| SettleCall::One(Box::new(one))),
-    }
-}
-
-/// Several settlements, and what is said beside them that belongs into one.
-#[derive(Deserialize)]
-struct Items {
-    items: Option<Vec<Object<Settle>>>,
-    token: Option<IgnoredAny>,
-    message_id: Option<IgnoredAny>,
-    handle: Option<IgnoredAny>,
-    consumer: Option<IgnoredAny>,
-    outcome: Option<IgnoredAny>,
-    reply: Option<IgnoredAny>,
-    covers: Option<IgnoredAny>,
-    delay_ms: Option<IgnoredAny>,
-    by_ms: Option<IgnoredAny>,
-    progress: Option<IgnoredAny>,
-    reason: Option<IgnoredAny>,
-}
-
-impl Items {
-    /// A member of one settlement, if there is one.
-    fn of_one(&self) -> Option<&'static str> {
-        let members = [
-            ("token", &self.token),
-            ("message_id", &self.message_id),
-            ("handle", &self.handle),
-            ("consumer", &self.consumer),
-            ("outcome", &self.outcome),
-            ("reply", &self.reply),
-            ("covers", &self.covers),
-            ("delay_ms", &self.delay_ms),
-            ("by_ms", &self.by_ms),
-            ("progress", &self.progress),
-            ("reason", &self.reason),
-        ];
-        members.into_iter().find(|(_, given)| given.is_some()).map(|(name, _)| name)
+    match decode::<Asked>(body)?.items {
+        Some(_) => decode(body).map(Call::Several),
+        None => decode(body).map(Call::One),
     }
 }
 
