@@ -13,7 +13,10 @@ use bridge_testkit::{clock::ManualClock, fault::FaultyStore};
 #[global_allocator]
 static COUNTED: dhat::Alloc = dhat::Alloc;
 
-const MESSAGES: usize = 5_000;
+const MESSAGES: usize = 20_000;
+
+/// Bytes that a delivery may take while it waits; its content is in the store.
+const PENDING: usize = 200;
 
 async fn start(store: &FaultyStore<MemoryStore>, clock: &ManualClock) -> Bridge {
     Bridge::builder(store.clone()).clock(clock.clone()).start().await.unwrap()
@@ -44,6 +47,7 @@ async fn what_waits_is_held_once_while_it_is_loaded_again() {
     let profiler = dhat::Profiler::builder().testing().build();
     let bridge = start(&store, &clock).await;
     let shard = dhat::HeapStats::get().curr_bytes;
+    assert!(shard < PENDING * MESSAGES, "{} bytes for a delivery that waits", shard / MESSAGES);
     store.break_down(StoreErrorKind::Unavailable);
     assert!(bridge.publish(NewMessage::new(to, "{}")).await.is_err());
     until(&bridge, |health| health != Health::Ready).await;

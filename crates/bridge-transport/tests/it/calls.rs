@@ -117,6 +117,16 @@ async fn the_same_key_gives_the_first_result() {
     let conflict = server.send(send(r#"{"text": "b"}"#, "k")).await.is_problem(409, "idempotency_conflict");
     assert_eq!(conflict["message_id"], first.json()["message_id"]);
     server.send(send(r#"{"text": "a"}"#, &"k".repeat(256))).await.is_problem(400, "invalid_field");
+
+    // It is the same at the other door, and a key is its sender's own.
+    let send = |from: &str| {
+        let body = json!({"from": from, "to": "worker", "text": "a"}).to_string();
+        with(request(Method::POST, "/api/send", &body), "idempotency-key", "k")
+    };
+    let [first, again, other] = [send("a"), send("a"), send("b")].map(|send| server.send(send));
+    let (first, again, other) = (first.await.json(), again.await.json(), other.await.json());
+    assert_eq!((&again["duplicate"], &again["message_id"]), (&json!(true), &first["message_id"]));
+    assert_eq!((&other["duplicate"], other["message_id"] == first["message_id"]), (&json!(false), false));
 }
 
 #[tokio::test]

@@ -205,6 +205,32 @@ async fn a_page_waits_for_an_event_if_told_to() {
 }
 
 #[tokio::test]
+async fn the_log_is_followed_by_the_names_of_events() {
+    let server = Server::start().await;
+    let head = server.get("/api/log?after=head").await.json()["next"].as_str().unwrap().to_owned();
+    let mut reader = Reader::open(&server, &format!("/api/log?after={head}&filter=delivery.*"), None).await;
+    let waiting = format!("/api/log?after={head}&filter=delivery.*&wait_ms=60000");
+    let send = async {
+        server.post("/api/send", r#"{"from": "a", "to": "worker", "text": "one"}"#).await;
+        let taken = server.post("/api/receive", r#"{"mailbox": "worker"}"#).await.json();
+        let settle = json!({"token": taken["deliveries"][0]["token"], "outcome": "ack"});
+        server.post("/api/settle", &settle.to_string()).await
+    };
+    let (page, settled) = tokio::join!(server.get(&waiting), send);
+    let (id, event) = reader.event().await;
+    assert_eq!(
+        (&event["type"], event["delivery_id"] == settled.json()["delivery_id"]),
+        (&json!("delivery.settled"), true)
+    );
+    // What the filter leaves out is behind it all the same.
+    let page = page.json();
+    assert_eq!(
+        (page["data"].as_array().unwrap().len(), &page["data"][0], &page["next"]),
+        (1, &event, &json!(id))
+    );
+}
+
+#[tokio::test]
 async fn long_pages_end_early_and_go_on() {
     let server = Server::start().await;
     let session = server.session().await;
