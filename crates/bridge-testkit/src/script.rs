@@ -115,6 +115,7 @@ impl Stage {
                 let outcome = self.world.wake();
                 self.tell_later(None, outcome.answers, &outcome.events)
             }
+            "policy" if words.plain.first() == Some(&"limits") => policy::limits(self.world.policy()),
             "policy" => {
                 let policy = policy::changed(self.world.policy().clone(), &words);
                 self.world.reload_with(policy);

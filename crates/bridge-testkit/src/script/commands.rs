@@ -21,6 +21,7 @@ impl Stage {
                 let id = self.session(words.word(0));
                 Command::OpenSession(OpenSession { id, title: None, owner: name_of("anna") })
             }
+            "rename" => Command::RenameSession(self.session(words.word(0)), Some(words.word(1).into())),
             "close" => match words.span("idle") {
                 Some(idle) => {
                     let since = self.world.now().as_millis() - idle.as_millis() as u64;
