@@ -33,6 +33,7 @@ scripts! {
     close,
     covers,
     directive,
+    events,
     expiry,
     extend,
     idempotency,
