@@ -54,19 +54,29 @@ pub(super) fn against_clients(run: &Run, scenario: &Scenario, folder: &Path) -> 
     Ok(drawn)
 }
 
-/// Median times against the length of the queue.
+/// Throughput and median times against the length of the queue.
 pub(super) fn against_length(run: &Run, scenario: &Scenario, folder: &Path) -> Result<Vec<Drawn>> {
     let mut drawn = Vec::new();
+    let rounds = [("publish, receive and ack", "bridge", "per_second")];
+    let calls = [
+        ("publish", "bridge", "publish.p50_us"),
+        ("receive", "redis", "receive.p50_us"),
+        ("ack", "nats", "ack.p50_us"),
+    ];
     for class in scenario.targets.keys() {
-        let calls = [("publish", "bridge"), ("receive", "redis"), ("ack", "nats")];
-        let lines = calls.map(|(call, coloured_as)| Line {
-            name: call.to_owned(),
-            colour: colour(coloured_as),
-            points: points(run, scenario, *class, "bridge", &format!("{call}.p50_us")),
-        });
-        let name = format!("{}-{class}-p50.svg", scenario.name);
-        let caption = format!("{}, class {class}: median time, µs, against messages queued", scenario.name);
-        drawn.extend(draw(&folder.join(&name), &caption, "queued", &lines)?.then_some((name, caption)));
+        for (figures, file, says) in
+            [(&rounds[..], "per-second", "rounds a second"), (&calls[..], "p50", "median time, µs")]
+        {
+            let line = |(name, coloured_as, figure): &(&str, &str, &str)| Line {
+                name: (*name).to_owned(),
+                colour: colour(coloured_as),
+                points: points(run, scenario, *class, "bridge", figure),
+            };
+            let lines: Vec<Line> = figures.iter().map(line).collect();
+            let name = format!("{}-{class}-{file}.svg", scenario.name);
+            let caption = format!("{}, class {class}: {says} against messages queued", scenario.name);
+            drawn.extend(draw(&folder.join(&name), &caption, "queued", &lines)?.then_some((name, caption)));
+        }
     }
     Ok(drawn)
 }
