@@ -57,7 +57,7 @@ pub(super) fn against_clients(run: &Run, scenario: &Scenario, folder: &Path) -> 
 /// Throughput and median times against the length of the queue.
 pub(super) fn against_length(run: &Run, scenario: &Scenario, folder: &Path) -> Result<Vec<Drawn>> {
     let mut drawn = Vec::new();
-    let rounds = [("publish, receive and ack", "bridge", "per_second")];
+    let rounds = [("all three", "bridge", "per_second")];
     let calls = [
         ("publish", "bridge", "publish.p50_us"),
         ("receive", "redis", "receive.p50_us"),
