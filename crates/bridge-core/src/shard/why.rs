@@ -1,6 +1,9 @@
 //! Why a delivery does not move: the choice's own conditions, asked one after the other.
 
-use super::{Shard, lanes::Lane};
+use super::{
+    Shard,
+    lanes::{Lane, Stand},
+};
 use crate::{
     command::DeliveryError,
     delivery::{Delivery, State},
@@ -19,24 +22,25 @@ impl Shard {
     }
 
     fn blocked(&self, delivery: &Delivery, now: Timestamp) -> (Blocked, Option<Timestamp>) {
-        let Some(inbox) = self.inboxes.get(&delivery.mailbox) else { return (Blocked::Over, None) };
-        let is_ending =
-            delivery.mailbox.session().is_some_and(|session| !self.sessions.contains_key(&session))
-                || delivery.seq <= inbox.row.floor;
-        let visible_at = match (delivery.state, &delivery.grant) {
-            (State::Leased, Some(grant)) => {
-                let (consumer, attempt) = (grant.consumer.clone(), delivery.attempt);
-                return (Blocked::Leased { consumer, attempt }, Some(grant.until));
-            }
-            (State::Pending { visible_at }, _) => visible_at,
-            _ => return (Blocked::Over, None),
-        };
+        let live = self.inboxes.get(&delivery.mailbox).zip(self.deliveries.slot(delivery.id));
+        let Some((inbox, (slot, _))) = live else { return (Blocked::Over, None) };
+        let stand = self.deliveries.stand(slot, now);
+        if let (Stand::Held(consumer), Some(grant)) = (&stand, &delivery.grant) {
+            let (consumer, attempt) = ((*consumer).clone(), delivery.attempt);
+            return (Blocked::Leased { consumer, attempt }, Some(grant.until));
+        }
         if self.is_passed(delivery) {
             return (Blocked::Over, None);
         }
-        if is_ending || delivery.expires_at.is_some_and(|at| at <= now) {
+        let is_closed =
+            delivery.mailbox.session().is_some_and(|session| !self.sessions.contains_key(&session));
+        if is_closed || delivery.seq <= inbox.row.floor || matches!(stand, Stand::Over) {
             return (Blocked::Ending, Some(now));
         }
+        let visible_at = match delivery.state {
+            State::Pending { visible_at } => visible_at,
+            _ => now,
+        };
         if delivery.place.is_none() {
             return (Blocked::Scheduled, Some(visible_at));
         }
@@ -46,7 +50,7 @@ impl Shard {
         if let Some(paused) = &inbox.row.paused {
             return (Blocked::Paused { by: paused.by.clone(), since: paused.since }, None);
         }
-        if visible_at > now {
+        if matches!(stand, Stand::Paused) {
             return (Blocked::Backoff { failures: delivery.failures }, Some(visible_at));
         }
         if let Some(head) = self.head_before(delivery, now).filter(|_| !fault!(HeadUntold)) {
