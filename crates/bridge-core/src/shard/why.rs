@@ -37,10 +37,7 @@ impl Shard {
         if is_closed || delivery.seq <= inbox.row.floor || matches!(stand, Stand::Over) {
             return (Blocked::Ending, Some(now));
         }
-        let visible_at = match delivery.state {
-            State::Pending { visible_at } => visible_at,
-            _ => now,
-        };
+        let State::Pending { visible_at } = delivery.state else { return (Blocked::Over, None) };
         if delivery.place.is_none() {
             return (Blocked::Scheduled, Some(visible_at));
         }
