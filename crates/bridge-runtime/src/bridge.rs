@@ -290,6 +290,7 @@ impl Bridge {
         // The actor lets go of this when it has told everybody and given the data up.
         let mut health = self.shared.health.clone();
         while health.changed().await.is_ok() {}
+        // Whoever reads ahead still has the store.
         drop(self.shared.reads_ahead.lock().await);
     }
 

@@ -1,5 +1,5 @@
-//! What a shard needs of the memory while it is loaded again, counted. A test of its own process: whoever else allocates would
-//! be counted too.
+//! What a shard needs of the memory for what waits, and while it is loaded again, counted. A test of its own process: whoever
+//! else allocates would be counted too.
 
 #![expect(clippy::unwrap_used, reason = "a house that cannot be set up fails its test")]
 
@@ -33,7 +33,7 @@ async fn until(bridge: &Bridge, is_so: impl Fn(Health) -> bool) {
 }
 
 #[tokio::test]
-async fn what_waits_is_held_once_while_it_is_loaded_again() {
+async fn what_waits_is_held_small_and_once_while_it_is_loaded_again() {
     let (store, clock) = (FaultyStore::new(MemoryStore::new()), ManualClock::new());
     let bridge = start(&store, &clock).await;
     let to: Address = "worker".parse().unwrap();
